@@ -1,0 +1,101 @@
+package plan
+
+import "time"
+
+// Observed is one snapshot of what exists on the Engine: everything that
+// carries the project's label, and whatever holds a name that the project wants.
+type Observed struct {
+	Containers []Container // of the project, one-off containers excluded
+	Networks   []ObservedNetwork
+	Volumes    []ObservedVolume
+	Foreign    []Container      // not of the project, but holding a name that it wants
+	Images     map[string]Image // by reference; absent when the Engine has none
+}
+
+// State is a container's state as the Engine words it.
+type State string
+
+// The states of a container.
+const (
+	StateCreated    State = "created"
+	StateRunning    State = "running"
+	StatePaused     State = "paused"
+	StateRestarting State = "restarting"
+	StateRemoving   State = "removing"
+	StateExited     State = "exited"
+	StateDead       State = "dead"
+)
+
+// HealthState is the result of a container's health check, "" when it has none.
+type HealthState string
+
+// The results of a health check.
+const (
+	HealthNone      HealthState = ""
+	HealthStarting  HealthState = "starting"
+	HealthHealthy   HealthState = "healthy"
+	HealthUnhealthy HealthState = "unhealthy"
+)
+
+// Container is a container as one call of the Engine's list shows it.
+type Container struct {
+	ID       string
+	Name     string // without the leading slash
+	Labels   map[string]string
+	State    State
+	Health   HealthState
+	Status   string // the Engine's words, e.g. "Exited (1) 5 minutes ago"
+	Image    string // as given at create; "sha256:…" once its tag names another image
+	ImageID  string
+	Networks map[string]string // network name -> network ID
+	Volumes  []string          // names of the mounted volumes
+	Ports    []Port
+	Created  time.Time
+}
+
+// Project returns the Compose project that the container belongs to, or "".
+func (c Container) Project() string { return c.Labels[LabelProject] }
+
+// Service returns the Compose service that the container belongs to, or "".
+func (c Container) Service() string { return c.Labels[LabelService] }
+
+// ObservedNetwork is a network that exists. Attached counts containers that are
+// connected to it, as far as the list call tells.
+type ObservedNetwork struct {
+	ID     string
+	Name   string
+	Labels map[string]string
+}
+
+// ObservedVolume is a volume that exists.
+type ObservedVolume struct {
+	Name   string
+	Labels map[string]string
+}
+
+// Image is an image that the Engine has. Digests are all values of the Compose
+// image label that mean this image: the rule of Compose before 5.4 and the one
+// since differ on the containerd store, and both count as the same.
+type Image struct {
+	ID           string
+	Label        string   // the value to write
+	Digests      []string // the values to accept, Label included
+	OS, Arch     string
+	RepoDigests  []string
+	ExposedPorts []string
+}
+
+// Details is what only an inspect of one container tells.
+type Details struct {
+	Container
+	StartedAt    time.Time
+	FinishedAt   time.Time
+	ExitCode     int
+	OOMKilled    bool
+	Error        string // the Engine's own words when a start went wrong
+	RestartCount int
+	Restarting   bool
+	Pid          int
+	HealthLog    []string // outputs of the last health checks, oldest first
+	TTY          bool
+}
