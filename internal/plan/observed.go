@@ -1,6 +1,10 @@
 package plan
 
-import "time"
+import (
+	"time"
+
+	"mqtunnel/internal/secret"
+)
 
 // Observed is one snapshot of what exists on the Engine: everything that
 // carries the project's label, and whatever holds a name that the project wants.
@@ -51,6 +55,10 @@ type Container struct {
 	Volumes  []string          // names of the mounted volumes
 	Ports    []Port
 	Created  time.Time
+
+	// Files holds the content of injected files as read from the container, by
+	// path. Nil when they were not read.
+	Files map[string]secret.Text
 }
 
 // Project returns the Compose project that the container belongs to, or "".

@@ -1,0 +1,386 @@
+package plan
+
+import (
+	"fmt"
+	"maps"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Options changes what Up decides.
+type Options struct {
+	Recreate      bool     // recreate containers that would be left alone
+	RemoveOrphans bool     // remove containers of the project that are of no service
+	Services      []string // only these; empty is all
+}
+
+// Up returns the steps that make what exists into the project: missing networks
+// and volumes, then each service in parallel. A container that has to be
+// replaced is created and filled before the old one stops, so that clients miss
+// the shortest time, and a recreate that was interrupted is carried on.
+func Up(p Project, o Observed, opt Options) Plan {
+	var pl Plan
+	ready := map[string]int{} // network or volume name -> step that makes it
+	for _, n := range p.Networks {
+		if !n.External && !o.hasNetwork(n.Name) {
+			ready[n.Name] = pl.add(Step{Op: CreateNetwork, Subject: n.Key, Why: "does not exist", Name: n.Name})
+		}
+	}
+	for _, v := range p.Volumes {
+		if !v.External && !o.hasVolume(v.Name) {
+			ready[v.Name] = pl.add(Step{Op: CreateVolume, Subject: v.Key, Why: "does not exist", Name: v.Name})
+		}
+	}
+	for _, s := range p.Services {
+		if len(opt.Services) == 0 || slices.Contains(opt.Services, s.Name) {
+			pl.upService(s, o, opt, after(s, ready))
+		}
+	}
+	pl.orphans(p, o, opt)
+	return pl
+}
+
+// after lists the steps that make what the service's container is attached to.
+func after(s Service, ready map[string]int) []int {
+	var steps []int
+	for _, n := range s.Spec.Networks {
+		if i, ok := ready[n.Network]; ok {
+			steps = append(steps, i)
+		}
+	}
+	for _, m := range s.Spec.Mounts {
+		if i, ok := ready[m.Source]; ok && m.Type == MountVolume {
+			steps = append(steps, i)
+		}
+	}
+	slices.Sort(steps)
+	return slices.Compact(steps)
+}
+
+// upService decides for one service: which of its containers stays, what
+// replaces it otherwise, and which are left over.
+func (p *Plan) upService(s Service, o Observed, opt Options, deps []int) {
+	existing := o.service(s.Name)
+	keep, why := choose(s, o, existing, opt)
+	stale := slices.DeleteFunc(slices.Clone(existing), func(c Container) bool { return keep != nil && c.ID == keep.ID })
+
+	if keep == nil {
+		p.replace(s, stale, why, deps)
+		return
+	}
+	gone := p.clear(s.Name, stale, "left over", -1)
+	renamed := -1
+	if keep.Name != s.ContainerName {
+		renamed = p.add(Step{Op: Rename, Subject: s.Name, Why: "name left by an interrupted recreate", ID: keep.ID, Name: s.ContainerName, After: gone})
+	}
+	switch keep.State {
+	case StatePaused:
+		p.add(Step{Op: Unpause, Subject: s.Name, Why: "paused", ID: keep.ID, After: append(gone, renamed)})
+	case StateRunning, StateRestarting:
+		if changed := changedFiles(s, *keep); len(changed) > 0 {
+			p.add(Step{Op: Reload, Subject: s.Name, Why: strings.Join(changed, ", ") + " changed", ID: keep.ID, After: append(gone, renamed)})
+		}
+	default:
+		filled := p.add(Step{Op: CopyFiles, Subject: s.Name, Why: "not running", ID: keep.ID, After: gone})
+		p.add(Step{Op: Start, Subject: s.Name, Why: "not running", ID: keep.ID, After: append(gone, renamed, filled)})
+	}
+}
+
+// replace creates the service's container anew. While an old one holds the
+// final name the new one gets Compose's temporary name, and takes over when the
+// old one is gone.
+func (p *Plan) replace(s Service, stale []Container, why string, deps []int) {
+	create := Step{Op: CreateContainer, Subject: s.Name, Why: why, After: deps}
+	holder := slices.IndexFunc(stale, func(c Container) bool { return c.Name == s.ContainerName })
+	if holder >= 0 {
+		create.Name = stale[holder].ID[:min(12, len(stale[holder].ID))] + "_" + s.ContainerName
+		half := slices.IndexFunc(stale, func(c Container) bool { return c.Name == create.Name })
+		if half >= 0 {
+			create.After = append(slices.Clone(deps), p.clear(s.Name, stale[half:half+1], "left by an interrupted recreate", -1)...)
+			stale = slices.Delete(slices.Clone(stale), half, half+1)
+		}
+	}
+	if len(stale) > 0 {
+		create.Labels = []string{LabelReplace + "=" + s.ContainerName}
+	}
+	made := p.add(create)
+	filled := p.add(Step{Op: CopyFiles, Subject: s.Name, Why: "created", Made: made, After: []int{made}})
+	free := append(p.clear(s.Name, stale, why, filled), filled)
+	if create.Name != "" {
+		free = append(free, p.add(Step{Op: Rename, Subject: s.Name, Why: "replaces the old one", Made: made, Name: s.ContainerName, After: free}))
+	}
+	p.add(Step{Op: Start, Subject: s.Name, Why: "created", Made: made, After: free})
+}
+
+// clear stops and removes containers, after the given step, and returns the
+// removing steps.
+func (p *Plan) clear(service string, stale []Container, why string, after int) []int {
+	var gone []int
+	for _, c := range stale {
+		last := after
+		if c.State == StateRunning || c.State == StatePaused || c.State == StateRestarting {
+			last = p.add(Step{Op: Stop, Subject: service, Why: why, ID: c.ID, After: []int{after}})
+		}
+		gone = append(gone, p.add(Step{Op: Remove, Subject: service, Why: why, ID: c.ID, After: []int{last}}))
+	}
+	return gone
+}
+
+// choose picks the container that stays: one that matches what is wanted, first
+// a running one, then one under its final name. Without one it tells why.
+func choose(s Service, o Observed, existing []Container, opt Options) (*Container, string) {
+	why := "does not exist"
+	var best *Container
+	rank := func(c Container) int {
+		r := 0
+		if c.State == StateRunning {
+			r += 2
+		}
+		if c.Name == s.ContainerName {
+			r++
+		}
+		return r
+	}
+	for i, c := range existing {
+		reason := diverged(s, o, c)
+		if reason == "" && opt.Recreate {
+			reason = "recreate was asked for"
+		}
+		if reason != "" {
+			why = reason
+			continue
+		}
+		if best == nil || rank(c) > rank(*best) {
+			best = &existing[i]
+		}
+	}
+	return best, why
+}
+
+// diverged tells why a container is not what is wanted any more, or "".
+func diverged(s Service, o Observed, c Container) string {
+	switch {
+	case c.State == StateDead || c.State == StateRemoving:
+		return string(c.State)
+	case tokenChanged(s, c):
+		return "token changed"
+	case c.Labels[LabelConfigHash] != s.Hash:
+		return "configuration changed"
+	case imageChanged(s, o, c):
+		return "image changed"
+	case c.State == StateRunning && !o.attached(s, c):
+		return "not attached to its network"
+	}
+	for _, m := range s.Spec.Mounts {
+		if m.Type == MountVolume && m.Source != "" && !slices.Contains(c.Volumes, m.Source) {
+			return "volume " + m.Source + " not mounted"
+		}
+	}
+	return ""
+}
+
+// imageChanged compares by the list call where the tag has not moved, else by
+// the label against every digest that means the same image.
+func imageChanged(s Service, o Observed, c Container) bool {
+	img, known := o.Images[s.Image]
+	if !known {
+		return strings.HasPrefix(c.Image, "sha256:") && c.Image != s.Image
+	}
+	label := c.Labels[LabelImage]
+	return label != img.ID && !slices.Contains(img.Digests, label)
+}
+
+// attached reports whether the container is on every network of the service,
+// on the very one that exists now.
+func (o Observed) attached(s Service, c Container) bool {
+	for _, want := range s.Spec.Networks {
+		id, on := c.Networks[want.Network]
+		if !on {
+			return false
+		}
+		for _, n := range o.Networks {
+			if n.Name == want.Network && id != "" && n.ID != "" && n.ID != id {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// tokenChanged reports whether the connector runs with another token file than
+// the one wanted. Where the file was not read, nothing is known.
+func tokenChanged(s Service, c Container) bool {
+	return s.Name == ServiceConnector && len(changedFiles(s, c)) > 0
+}
+
+// changedFiles lists the base names of files that differ from what the
+// container holds, as far as they were read.
+func changedFiles(s Service, c Container) []string {
+	var changed []string
+	for _, f := range s.Files {
+		if held, read := c.Files[f.Path]; read && !held.Equal(f.Content) {
+			changed = append(changed, f.Path[strings.LastIndexByte(f.Path, '/')+1:])
+		}
+	}
+	return changed
+}
+
+func (p *Plan) orphans(project Project, o Observed, opt Options) {
+	for _, c := range o.Containers {
+		if slices.ContainsFunc(project.Services, func(s Service) bool { return s.Name == c.Service() }) {
+			continue
+		}
+		p.Orphans = append(p.Orphans, c)
+		if opt.RemoveOrphans {
+			p.clear(c.Service(), []Container{c}, "no service of this project", -1)
+		}
+	}
+}
+
+func (o Observed) hasNetwork(name string) bool {
+	return slices.ContainsFunc(o.Networks, func(n ObservedNetwork) bool { return n.Name == name })
+}
+
+func (o Observed) hasVolume(name string) bool {
+	return slices.ContainsFunc(o.Volumes, func(v ObservedVolume) bool { return v.Name == name })
+}
+
+// service lists the containers of one service by ascending number, then name.
+func (o Observed) service(name string) []Container {
+	var list []Container
+	for _, c := range o.Containers {
+		if c.Service() == name {
+			list = append(list, c)
+		}
+	}
+	slices.SortFunc(list, func(a, b Container) int {
+		na, _ := strconv.Atoi(a.Labels[LabelNumber]) // a missing or foreign number sorts first
+		nb, _ := strconv.Atoi(b.Labels[LabelNumber]) // likewise
+		if na != nb {
+			return na - nb
+		}
+		return strings.Compare(a.Name, b.Name)
+	})
+	return list
+}
+
+// Find returns the container of a service that stands for it: a running one if
+// there is one, under its final name if there is one.
+func (o Observed) Find(service string) (Container, bool) {
+	list := o.service(service)
+	if len(list) == 0 {
+		return Container{}, false
+	}
+	best := list[0]
+	for _, c := range list[1:] {
+		if score(c) > score(best) {
+			best = c
+		}
+	}
+	return best, true
+}
+
+func score(c Container) int {
+	n := 0
+	if c.State == StateRunning || c.State == StateRestarting || c.State == StatePaused {
+		n += 2
+	}
+	if !TemporaryName(c.Name) {
+		n++
+	}
+	return n
+}
+
+var temporaryName = regexp.MustCompile(`^[0-9a-f]{12}_`)
+
+// TemporaryName reports whether a container's name is one that a recreate gives
+// before it renames, so that it is seen only after an interruption.
+func TemporaryName(name string) bool { return temporaryName.MatchString(name) }
+
+// ContainerLabels returns all labels of a service's container: the service's
+// own, Compose's, and those of the step that creates it.
+func ContainerLabels(p Project, s Service, img Image, step Step) map[string]string {
+	labels := maps.Clone(s.Spec.Labels)
+	if labels == nil {
+		labels = map[string]string{}
+	}
+	maps.Copy(labels, map[string]string{
+		LabelProject:     p.Name,
+		LabelService:     s.Name,
+		LabelConfigHash:  s.Hash,
+		LabelImage:       img.Label,
+		LabelOneoff:      "False",
+		LabelNumber:      "1",
+		LabelDependsOn:   "",
+		LabelWorkingDir:  p.Dir,
+		LabelConfigFiles: strings.Join(p.ConfigFiles, ","),
+		LabelVersion:     ComposeVersion,
+	})
+	for _, l := range step.Labels {
+		k, v, _ := strings.Cut(l, "=")
+		labels[k] = v
+	}
+	return labels
+}
+
+// NetworkLabels returns all labels of a network that the project creates.
+func NetworkLabels(p Project, n Network) map[string]string {
+	labels := maps.Clone(n.Labels)
+	if labels == nil {
+		labels = map[string]string{}
+	}
+	maps.Copy(labels, map[string]string{LabelProject: p.Name, LabelNetwork: n.Key, LabelVersion: ComposeVersion, LabelConfigHash: n.Hash})
+	return labels
+}
+
+// VolumeLabels returns all labels of a volume that the project creates.
+func VolumeLabels(p Project, v Volume) map[string]string {
+	labels := maps.Clone(v.Labels)
+	if labels == nil {
+		labels = map[string]string{}
+	}
+	maps.Copy(labels, map[string]string{LabelProject: p.Name, LabelVolume: v.Key, LabelVersion: ComposeVersion, LabelConfigHash: v.Hash})
+	return labels
+}
+
+// Conflict is a container that stands in the way of the project.
+type Conflict struct {
+	Container Container
+	Name      string // the name or port that both want
+}
+
+// Conflicts lists containers that are not of this project and hold a name that
+// it wants.
+func Conflicts(p Project, o Observed) []Conflict {
+	var list []Conflict
+	for _, s := range p.Services {
+		for _, c := range o.Foreign {
+			if c.Name == s.ContainerName && c.Project() != p.Name {
+				list = append(list, Conflict{Container: c, Name: c.Name})
+			}
+		}
+	}
+	return list
+}
+
+// Elsewhere returns the directory that the running project of this name belongs
+// to, when it is another one.
+func Elsewhere(p Project, o Observed) (dir string, elsewhere bool) {
+	for _, c := range o.Containers {
+		if d := c.Labels[LabelWorkingDir]; d != "" && d != p.Dir {
+			return d, true
+		}
+	}
+	return "", false
+}
+
+// Describe names a container's owner for a person: the Compose project and its
+// directory, or that it was started by hand.
+func (c Container) Describe() string {
+	if c.Project() == "" {
+		return fmt.Sprintf("container %s, started outside Compose", c.Name)
+	}
+	return fmt.Sprintf("container %s of Compose project %s in %s", c.Name, c.Project(), c.Labels[LabelWorkingDir])
+}
