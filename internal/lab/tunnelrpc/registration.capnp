@@ -41,3 +41,33 @@ interface RegistrationServer @0xf71695ec7fe85497 {
   unregisterConnection @1 () -> ();
   updateLocalConfiguration @2 (config :Data) -> ();
 }
+
+
+# What opens a data stream over QUIC, in both directions.
+struct ConnectRequest @0xc47116a1045e4061 {
+  dest @0 :Text;
+  type @1 :ConnectionType;
+  metadata @2 :List(Metadata);
+}
+enum ConnectionType @0xc52e1bac26d379c8 {
+  http @0;
+  websocket @1;
+  tcp @2;
+}
+struct Metadata @0xe1446b97bfd1cd37 {
+  key @0 :Text;
+  val @1 :Text;
+}
+struct ConnectResponse @0xb1032ec91cef8727 {
+  error @0 :Text;
+  metadata @1 :List(Metadata);
+}
+
+# The configuration push over QUIC.
+struct UpdateConfigurationResponse @0xdb58ff694ba05cf9 {
+  latestAppliedVersion @0 :Int32;
+  err @1 :Text;
+}
+interface ConfigurationManager @0xb48edfbdaa25db04 {
+  updateConfiguration @0 (version :Int32, config :Data) -> (result :UpdateConfigurationResponse);
+}

@@ -1517,88 +1517,915 @@ func (f RegistrationServer_updateLocalConfiguration_Results_Future) Struct() (Re
 	return RegistrationServer_updateLocalConfiguration_Results(p.Struct()), err
 }
 
-const schema_b7e1c2a94d3f5a68 = "x\xda\xa4Vm\x88T\xd5\x1b\x7f~\xe7\xdcy\xd9?" +
-	";\xff\xd9\xdbl\x05~hHTJ\xc9\xf6%\x0a\xa4" +
-	"\xd8\xddt\xc5M\xad9\xe3\xf6\xc54\xbc\xce\x9c\xdd\xb9" +
-	"r\xe7\xde\xe1\xbel\xbb`lf/\x16A\x14\x96!" +
-	"HR\x10$YAE\xf4\xa5P\x90\xa8P4\xb0\x17" +
-	"\xac\x0f\x11V\x88\x05)[\xf4Ao\x9c;/w\x1a" +
-	"w\xc3\xf0\xdb\xdcs\x9fy\x9e\xdf\xf3{~\xbf\xe7\xdc" +
-	"\xbe?\xd8\xb0\xd6\x9f\xb9+IL\xacK$\xc3\xf5\xfa" +
-	"\xed\x0f\xf5\x9e<\xb1\x9b\xf4\x1c\xc2\xca\xe6\xa1\x8do\x1e" +
-	"\xfd\xe1CJh)\xa2\x1c\xf8\x85\\\x86\xab_]\xfc" +
-	"gB8\xb4\xf6\xf8G\x8b\x06_\xde\xdb\x11\xcbT\xc4" +
-	"\x1c\xbf\x90C\xf4\xafK\xfc\x11B\xb8xj\xe9\xb6\xa3" +
-	"\xc7\xde\xdbGb\x19\x10~\xb7}\xc5i~\xe0\xd0\x19" +
-	"z\x10)0\xa2AC\xdb\x01B\xae\xaa\xa9\xd8\xc37" +
-	"\xad\xef\x9a>\xbb\xf6]\xd2\x97\x81H%\x19<\xa5-" +
-	"b\xa4\x85\xdaV~\xd9x\xe5\x93\xf7I\xe4\xd0Yr" +
-	"\xf03m9r\xdfF\xe1\xa7\xb5<\x08\xe1\xb3G\xf6" +
-	"\xafH\xbfz\xf1\x83y\xc3/%\x96#\x97IF\xed" +
-	"$\xdf!\x84\xda\x9d;\x9e\xd6\x7f\xfc\xeaX\xbdl\x02" +
-	"*\xe8pr\x80\x11r\xc7\x92C\xd4\x86\xba#]\x14" +
-	"y69\x80\xdc\\\x94\xee\xf7(\xfa\xe3\xaf\xf7U\xb6" +
-	"\xbe}\xe2l[\x17s\xc9U\xaa\x8b\xdf\xde8\xf7\xfc" +
-	"\xf9j\xf9\xa7\x88\x0b\xa2\x84\xa2t\xf0\xd7$S\x95\x90" +
-	"R\xcc\xde\x98\xcf\x8c.\xfe\xa6p\xae\x1d\xca\xf7\xa9\xff" +
-	"\xa9\x80\xb9\x94J\xfe\xd4\x99\x87\xa7\xbf\xdc}qNA" +
-	"a\x9dP\xaeO/BniZA\xb99\xad:\xdb" +
-	"7\xfe\xcb\xec\xf9\x97n\xf8\x93\xf4\x1c\x8f\x83\x09\x83G" +
-	"\xd2\x03\xc8\x9d\x8a\"\x8f\xa7?\xcd\x19])\xa2\xf0d" +
-	"\xea\xf5\xfe5\xb3_\xfc\xd5\x06|\xac\xeb:F}\xa1" +
-	"+'M\xcfw\x0d\xe6\x9b\x8e\xbd\xb2d\xd4\xec\xda\xaa" +
-	"\xd5\x96)\xed\xbc?fO8\x05@\xf4p\x8dH\x03" +
-	"\x91n\xdcG$\xb6q\x08\x8bA\x07zU\xab\xba\xa9" +
-	"\x0e+\x1c\xe2\x09\x06\x9d\xb1^5|}\xd7\xbdDb" +
-	"'\x87\xd8\xc3\xa0s\xde\x0bN\xa4?\xb9\x9cH<\xc6" +
-	"!\x9ec\x08K\xaa\x88?V&\"d\x88!C\x08" +
-	"'\xa4\xe1\x07\xae\xf4\xd4\xd9\xff\x09\x05\x0et\x13S?" +
-	"g\xa7\xa4\xeb\x99\x8e\x1d=w\x13\xb2\x86[\xaa4\x1f" +
-	"\xe6mb<\xb0m\x99\xb7F\x02\xbf\xa2\x9aH\xb7\x9a" +
-	"\xb8u3\x91\xb8\x85C\xdc\xd1\xd6D\xff\x0e\"\xd1\xc7" +
-	"!\xeef\x08\x8dR\xc9\x09l\x7f\x9c\xb81\xd9\xaa\xe1" +
-	"\xab|\xd6&I\xd9\x92+\xfd\x16\xe4fi\xad\x9d?" +
-	"\xc7\xb6eI\x1d\x14\xa5WslO\xaete\xd6\x0b" +
-	",_\xc1\xe8\x0e\xc3:\x8e\x01\"\xb1\x84C\xf41d" +
-	"p9\xac\x03\xb9\xed\xc5\x18H^\xba\xae\xe3\xa2'\x96" +
-	"\x06\x01=\x84\xb0\xd4(\x00\xc7^#}\xc3\xb4\xe0\xa1" +
-	"'\xb6F#\xaa\x09-\xd5\x06\xad\xd88SG\x9b\xa4" +
-	";%\xdd\x95\x81]\x0f\x94n\x8c{IQz\x81\xc5" +
-	"}\xaf\x95\x84\xcf\xdb\xdf\x035?k:\xb6\xa7\x18\xee" +
-	"m1\xfc\xe8*\"1\xddPD\x93\xe1]n<|" +
-	"4T\xf2\xcc\xe3Db\x0f\x87\xd8\xabT\x82\xbaJ^" +
-	"\xd8O$\xf6r\x88\x83\x0c\xba\xc6z\xa1\x11\xe9\x07^" +
-	"#\x12\x079\xc4[\x0cCu\xe9\xa0'\xdel\x8d\x8e" +
-	"\x1d\xd7\x9c4\xed\x0d\x0e\xe5K\x865Vk\x1bR\xcd" +
-	"2Jr\x14\xd3\xa6\xe7\x9b\xf6$\x01\xc4\x80\x88\xc9j" +
-	"\xcd\x95\x9e\x07\xd3\xb1E`X&\xf7g\x90$\x86$" +
-	"!\xb4\x83j\xc1\x95S&\x9c\xc0\x1b\xf1}YM\xd5" +
-	"|\xaf\xf5\xf6\xdf\x99Y#\xfd\xacaZ\x113\xdd-" +
-	"fF\x95\x03\x869\xc4\x866f\xc6\x94\xf6\xd6q\x88" +
-	"\xf1\x98\x19q\x94H\x8cs\x88m\x0c\xd9 0\xcb\xad" +
-	"^,\xa7\x14M\x8f\xb2\xf7\x1bU\xd9!\xcf1\x8f\x15" +
-	"e\xd5\xf1\xa55\xb3\xd1\xb0\x8dIY\x8e[\xbdZ9" +
-	"\xd4\xca\x86/78%\xc3Z\xed\xd8\x13\xe6dP\x7f" +
-	"\xbd\xa4\x907\\\xa3\xea\x09\xad\xd5MF\xcd9\xcd!" +
-	"z\xd5P\xa2\xe0+|\xc1\x17\xf2E>2\x86\xa2'" +
-	"J\x88\xb6\xfbD%fC\xae\x92\xa0\x7f\xcd\xb0\x8bC" +
-	"Q\x1e\xefj\x13\xcdc\x86B\xd48\xb5/B5\xc7" +
-	"-\x1c\xa2\xd26G\xa9\x16a\x99C\xd4\xe29V\x8b" +
-	"D\xc2\xe2\x10\xd3J\xe1\xac\xae\xf0@-\xc7\x1a\x87\xd8" +
-	"\xc9\x905\x02\xbf\x82\x9e\xf8\xe2mH\xb91\xcf\x7f\xac" +
-	"Ge\xfb1\xbb,\x09\xd3M\x15\xce:5\x05Q\xd9" +
-	"\xbfu\x91\xfe7\xfb/d~\xdf#Zh\xd6\xf5\xd1" +
-	"\xa0'\xbe>;j\xce?\xf5Q\xd7\xe5\x8e\xdb\xe1\x88" +
-	"\x81\xd8\x11-Cl\x8e\x0d\xa1\xb3\xe1\x86#\xb6\x13\x89" +
-	"\x02\x87\xd8\xc2\x90/\x19\x81'\xdb\xd6\xbf\xef\xce\x8cL" +
-	"\xf8\xc4\xa5\x8b\x041$\x08\xa1Wq\x02\xab\\\x94\x94" +
-	"\xf2\xdd\x99+L\xc0\x17\"%\x1f\xb1R\xc7\x98 j" +
-	"]\xech\xde\xdf\xba\xd8OL\xdf\x98\x02Z\xb7*\x9a" +
-	"_7\xfa\xc8!b\xfa=)\xb0\xd6\x97\x07\x9a\xdf\x0c" +
-	"z\xff\xe7\xc4\xf4\xfeT\xd8$\x1cMb\xb8c\x0f#" +
-	"l\xaea4G\x91Ux\xd4\x8b\x86\xb2Y\xa7\xb4\x89" +
-	"\x86Q\xc0\xb5\xed\xf9H\xda\xf0\xfe\x0e\x00\x00\xff\xff\xb1" +
-	"\xc6\xde\xbd"
+type ConnectRequest capnp.Struct
+
+// ConnectRequest_TypeID is the unique identifier for the type ConnectRequest.
+const ConnectRequest_TypeID = 0xc47116a1045e4061
+
+func NewConnectRequest(s *capnp.Segment) (ConnectRequest, error) {
+	st, err := capnp.NewStruct(s, capnp.ObjectSize{DataSize: 8, PointerCount: 2})
+	return ConnectRequest(st), err
+}
+
+func NewRootConnectRequest(s *capnp.Segment) (ConnectRequest, error) {
+	st, err := capnp.NewRootStruct(s, capnp.ObjectSize{DataSize: 8, PointerCount: 2})
+	return ConnectRequest(st), err
+}
+
+func ReadRootConnectRequest(msg *capnp.Message) (ConnectRequest, error) {
+	root, err := msg.Root()
+	return ConnectRequest(root.Struct()), err
+}
+
+func (s ConnectRequest) String() string {
+	str, _ := text.Marshal(0xc47116a1045e4061, capnp.Struct(s))
+	return str
+}
+
+func (s ConnectRequest) EncodeAsPtr(seg *capnp.Segment) capnp.Ptr {
+	return capnp.Struct(s).EncodeAsPtr(seg)
+}
+
+func (ConnectRequest) DecodeFromPtr(p capnp.Ptr) ConnectRequest {
+	return ConnectRequest(capnp.Struct{}.DecodeFromPtr(p))
+}
+
+func (s ConnectRequest) ToPtr() capnp.Ptr {
+	return capnp.Struct(s).ToPtr()
+}
+func (s ConnectRequest) IsValid() bool {
+	return capnp.Struct(s).IsValid()
+}
+
+func (s ConnectRequest) Message() *capnp.Message {
+	return capnp.Struct(s).Message()
+}
+
+func (s ConnectRequest) Segment() *capnp.Segment {
+	return capnp.Struct(s).Segment()
+}
+func (s ConnectRequest) Dest() (string, error) {
+	p, err := capnp.Struct(s).Ptr(0)
+	return p.Text(), err
+}
+
+func (s ConnectRequest) HasDest() bool {
+	return capnp.Struct(s).HasPtr(0)
+}
+
+func (s ConnectRequest) DestBytes() ([]byte, error) {
+	p, err := capnp.Struct(s).Ptr(0)
+	return p.TextBytes(), err
+}
+
+func (s ConnectRequest) SetDest(v string) error {
+	return capnp.Struct(s).SetText(0, v)
+}
+
+func (s ConnectRequest) Type() ConnectionType {
+	return ConnectionType(capnp.Struct(s).Uint16(0))
+}
+
+func (s ConnectRequest) SetType(v ConnectionType) {
+	capnp.Struct(s).SetUint16(0, uint16(v))
+}
+
+func (s ConnectRequest) Metadata() (Metadata_List, error) {
+	p, err := capnp.Struct(s).Ptr(1)
+	return Metadata_List(p.List()), err
+}
+
+func (s ConnectRequest) HasMetadata() bool {
+	return capnp.Struct(s).HasPtr(1)
+}
+
+func (s ConnectRequest) SetMetadata(v Metadata_List) error {
+	return capnp.Struct(s).SetPtr(1, v.ToPtr())
+}
+
+// NewMetadata sets the metadata field to a newly
+// allocated Metadata_List, preferring placement in s's segment.
+func (s ConnectRequest) NewMetadata(n int32) (Metadata_List, error) {
+	l, err := NewMetadata_List(capnp.Struct(s).Segment(), n)
+	if err != nil {
+		return Metadata_List{}, err
+	}
+	err = capnp.Struct(s).SetPtr(1, l.ToPtr())
+	return l, err
+}
+
+// ConnectRequest_List is a list of ConnectRequest.
+type ConnectRequest_List = capnp.StructList[ConnectRequest]
+
+// NewConnectRequest creates a new list of ConnectRequest.
+func NewConnectRequest_List(s *capnp.Segment, sz int32) (ConnectRequest_List, error) {
+	l, err := capnp.NewCompositeList(s, capnp.ObjectSize{DataSize: 8, PointerCount: 2}, sz)
+	return capnp.StructList[ConnectRequest](l), err
+}
+
+// ConnectRequest_Future is a wrapper for a ConnectRequest promised by a client call.
+type ConnectRequest_Future struct{ *capnp.Future }
+
+func (f ConnectRequest_Future) Struct() (ConnectRequest, error) {
+	p, err := f.Future.Ptr()
+	return ConnectRequest(p.Struct()), err
+}
+
+type ConnectionType uint16
+
+// ConnectionType_TypeID is the unique identifier for the type ConnectionType.
+const ConnectionType_TypeID = 0xc52e1bac26d379c8
+
+// Values of ConnectionType.
+const (
+	ConnectionType_http      ConnectionType = 0
+	ConnectionType_websocket ConnectionType = 1
+	ConnectionType_tcp       ConnectionType = 2
+)
+
+// String returns the enum's constant name.
+func (c ConnectionType) String() string {
+	switch c {
+	case ConnectionType_http:
+		return "http"
+	case ConnectionType_websocket:
+		return "websocket"
+	case ConnectionType_tcp:
+		return "tcp"
+
+	default:
+		return ""
+	}
+}
+
+// ConnectionTypeFromString returns the enum value with a name,
+// or the zero value if there's no such value.
+func ConnectionTypeFromString(c string) ConnectionType {
+	switch c {
+	case "http":
+		return ConnectionType_http
+	case "websocket":
+		return ConnectionType_websocket
+	case "tcp":
+		return ConnectionType_tcp
+
+	default:
+		return 0
+	}
+}
+
+type ConnectionType_List = capnp.EnumList[ConnectionType]
+
+func NewConnectionType_List(s *capnp.Segment, sz int32) (ConnectionType_List, error) {
+	return capnp.NewEnumList[ConnectionType](s, sz)
+}
+
+type Metadata capnp.Struct
+
+// Metadata_TypeID is the unique identifier for the type Metadata.
+const Metadata_TypeID = 0xe1446b97bfd1cd37
+
+func NewMetadata(s *capnp.Segment) (Metadata, error) {
+	st, err := capnp.NewStruct(s, capnp.ObjectSize{DataSize: 0, PointerCount: 2})
+	return Metadata(st), err
+}
+
+func NewRootMetadata(s *capnp.Segment) (Metadata, error) {
+	st, err := capnp.NewRootStruct(s, capnp.ObjectSize{DataSize: 0, PointerCount: 2})
+	return Metadata(st), err
+}
+
+func ReadRootMetadata(msg *capnp.Message) (Metadata, error) {
+	root, err := msg.Root()
+	return Metadata(root.Struct()), err
+}
+
+func (s Metadata) String() string {
+	str, _ := text.Marshal(0xe1446b97bfd1cd37, capnp.Struct(s))
+	return str
+}
+
+func (s Metadata) EncodeAsPtr(seg *capnp.Segment) capnp.Ptr {
+	return capnp.Struct(s).EncodeAsPtr(seg)
+}
+
+func (Metadata) DecodeFromPtr(p capnp.Ptr) Metadata {
+	return Metadata(capnp.Struct{}.DecodeFromPtr(p))
+}
+
+func (s Metadata) ToPtr() capnp.Ptr {
+	return capnp.Struct(s).ToPtr()
+}
+func (s Metadata) IsValid() bool {
+	return capnp.Struct(s).IsValid()
+}
+
+func (s Metadata) Message() *capnp.Message {
+	return capnp.Struct(s).Message()
+}
+
+func (s Metadata) Segment() *capnp.Segment {
+	return capnp.Struct(s).Segment()
+}
+func (s Metadata) Key() (string, error) {
+	p, err := capnp.Struct(s).Ptr(0)
+	return p.Text(), err
+}
+
+func (s Metadata) HasKey() bool {
+	return capnp.Struct(s).HasPtr(0)
+}
+
+func (s Metadata) KeyBytes() ([]byte, error) {
+	p, err := capnp.Struct(s).Ptr(0)
+	return p.TextBytes(), err
+}
+
+func (s Metadata) SetKey(v string) error {
+	return capnp.Struct(s).SetText(0, v)
+}
+
+func (s Metadata) Val() (string, error) {
+	p, err := capnp.Struct(s).Ptr(1)
+	return p.Text(), err
+}
+
+func (s Metadata) HasVal() bool {
+	return capnp.Struct(s).HasPtr(1)
+}
+
+func (s Metadata) ValBytes() ([]byte, error) {
+	p, err := capnp.Struct(s).Ptr(1)
+	return p.TextBytes(), err
+}
+
+func (s Metadata) SetVal(v string) error {
+	return capnp.Struct(s).SetText(1, v)
+}
+
+// Metadata_List is a list of Metadata.
+type Metadata_List = capnp.StructList[Metadata]
+
+// NewMetadata creates a new list of Metadata.
+func NewMetadata_List(s *capnp.Segment, sz int32) (Metadata_List, error) {
+	l, err := capnp.NewCompositeList(s, capnp.ObjectSize{DataSize: 0, PointerCount: 2}, sz)
+	return capnp.StructList[Metadata](l), err
+}
+
+// Metadata_Future is a wrapper for a Metadata promised by a client call.
+type Metadata_Future struct{ *capnp.Future }
+
+func (f Metadata_Future) Struct() (Metadata, error) {
+	p, err := f.Future.Ptr()
+	return Metadata(p.Struct()), err
+}
+
+type ConnectResponse capnp.Struct
+
+// ConnectResponse_TypeID is the unique identifier for the type ConnectResponse.
+const ConnectResponse_TypeID = 0xb1032ec91cef8727
+
+func NewConnectResponse(s *capnp.Segment) (ConnectResponse, error) {
+	st, err := capnp.NewStruct(s, capnp.ObjectSize{DataSize: 0, PointerCount: 2})
+	return ConnectResponse(st), err
+}
+
+func NewRootConnectResponse(s *capnp.Segment) (ConnectResponse, error) {
+	st, err := capnp.NewRootStruct(s, capnp.ObjectSize{DataSize: 0, PointerCount: 2})
+	return ConnectResponse(st), err
+}
+
+func ReadRootConnectResponse(msg *capnp.Message) (ConnectResponse, error) {
+	root, err := msg.Root()
+	return ConnectResponse(root.Struct()), err
+}
+
+func (s ConnectResponse) String() string {
+	str, _ := text.Marshal(0xb1032ec91cef8727, capnp.Struct(s))
+	return str
+}
+
+func (s ConnectResponse) EncodeAsPtr(seg *capnp.Segment) capnp.Ptr {
+	return capnp.Struct(s).EncodeAsPtr(seg)
+}
+
+func (ConnectResponse) DecodeFromPtr(p capnp.Ptr) ConnectResponse {
+	return ConnectResponse(capnp.Struct{}.DecodeFromPtr(p))
+}
+
+func (s ConnectResponse) ToPtr() capnp.Ptr {
+	return capnp.Struct(s).ToPtr()
+}
+func (s ConnectResponse) IsValid() bool {
+	return capnp.Struct(s).IsValid()
+}
+
+func (s ConnectResponse) Message() *capnp.Message {
+	return capnp.Struct(s).Message()
+}
+
+func (s ConnectResponse) Segment() *capnp.Segment {
+	return capnp.Struct(s).Segment()
+}
+func (s ConnectResponse) Error() (string, error) {
+	p, err := capnp.Struct(s).Ptr(0)
+	return p.Text(), err
+}
+
+func (s ConnectResponse) HasError() bool {
+	return capnp.Struct(s).HasPtr(0)
+}
+
+func (s ConnectResponse) ErrorBytes() ([]byte, error) {
+	p, err := capnp.Struct(s).Ptr(0)
+	return p.TextBytes(), err
+}
+
+func (s ConnectResponse) SetError(v string) error {
+	return capnp.Struct(s).SetText(0, v)
+}
+
+func (s ConnectResponse) Metadata() (Metadata_List, error) {
+	p, err := capnp.Struct(s).Ptr(1)
+	return Metadata_List(p.List()), err
+}
+
+func (s ConnectResponse) HasMetadata() bool {
+	return capnp.Struct(s).HasPtr(1)
+}
+
+func (s ConnectResponse) SetMetadata(v Metadata_List) error {
+	return capnp.Struct(s).SetPtr(1, v.ToPtr())
+}
+
+// NewMetadata sets the metadata field to a newly
+// allocated Metadata_List, preferring placement in s's segment.
+func (s ConnectResponse) NewMetadata(n int32) (Metadata_List, error) {
+	l, err := NewMetadata_List(capnp.Struct(s).Segment(), n)
+	if err != nil {
+		return Metadata_List{}, err
+	}
+	err = capnp.Struct(s).SetPtr(1, l.ToPtr())
+	return l, err
+}
+
+// ConnectResponse_List is a list of ConnectResponse.
+type ConnectResponse_List = capnp.StructList[ConnectResponse]
+
+// NewConnectResponse creates a new list of ConnectResponse.
+func NewConnectResponse_List(s *capnp.Segment, sz int32) (ConnectResponse_List, error) {
+	l, err := capnp.NewCompositeList(s, capnp.ObjectSize{DataSize: 0, PointerCount: 2}, sz)
+	return capnp.StructList[ConnectResponse](l), err
+}
+
+// ConnectResponse_Future is a wrapper for a ConnectResponse promised by a client call.
+type ConnectResponse_Future struct{ *capnp.Future }
+
+func (f ConnectResponse_Future) Struct() (ConnectResponse, error) {
+	p, err := f.Future.Ptr()
+	return ConnectResponse(p.Struct()), err
+}
+
+type UpdateConfigurationResponse capnp.Struct
+
+// UpdateConfigurationResponse_TypeID is the unique identifier for the type UpdateConfigurationResponse.
+const UpdateConfigurationResponse_TypeID = 0xdb58ff694ba05cf9
+
+func NewUpdateConfigurationResponse(s *capnp.Segment) (UpdateConfigurationResponse, error) {
+	st, err := capnp.NewStruct(s, capnp.ObjectSize{DataSize: 8, PointerCount: 1})
+	return UpdateConfigurationResponse(st), err
+}
+
+func NewRootUpdateConfigurationResponse(s *capnp.Segment) (UpdateConfigurationResponse, error) {
+	st, err := capnp.NewRootStruct(s, capnp.ObjectSize{DataSize: 8, PointerCount: 1})
+	return UpdateConfigurationResponse(st), err
+}
+
+func ReadRootUpdateConfigurationResponse(msg *capnp.Message) (UpdateConfigurationResponse, error) {
+	root, err := msg.Root()
+	return UpdateConfigurationResponse(root.Struct()), err
+}
+
+func (s UpdateConfigurationResponse) String() string {
+	str, _ := text.Marshal(0xdb58ff694ba05cf9, capnp.Struct(s))
+	return str
+}
+
+func (s UpdateConfigurationResponse) EncodeAsPtr(seg *capnp.Segment) capnp.Ptr {
+	return capnp.Struct(s).EncodeAsPtr(seg)
+}
+
+func (UpdateConfigurationResponse) DecodeFromPtr(p capnp.Ptr) UpdateConfigurationResponse {
+	return UpdateConfigurationResponse(capnp.Struct{}.DecodeFromPtr(p))
+}
+
+func (s UpdateConfigurationResponse) ToPtr() capnp.Ptr {
+	return capnp.Struct(s).ToPtr()
+}
+func (s UpdateConfigurationResponse) IsValid() bool {
+	return capnp.Struct(s).IsValid()
+}
+
+func (s UpdateConfigurationResponse) Message() *capnp.Message {
+	return capnp.Struct(s).Message()
+}
+
+func (s UpdateConfigurationResponse) Segment() *capnp.Segment {
+	return capnp.Struct(s).Segment()
+}
+func (s UpdateConfigurationResponse) LatestAppliedVersion() int32 {
+	return int32(capnp.Struct(s).Uint32(0))
+}
+
+func (s UpdateConfigurationResponse) SetLatestAppliedVersion(v int32) {
+	capnp.Struct(s).SetUint32(0, uint32(v))
+}
+
+func (s UpdateConfigurationResponse) Err() (string, error) {
+	p, err := capnp.Struct(s).Ptr(0)
+	return p.Text(), err
+}
+
+func (s UpdateConfigurationResponse) HasErr() bool {
+	return capnp.Struct(s).HasPtr(0)
+}
+
+func (s UpdateConfigurationResponse) ErrBytes() ([]byte, error) {
+	p, err := capnp.Struct(s).Ptr(0)
+	return p.TextBytes(), err
+}
+
+func (s UpdateConfigurationResponse) SetErr(v string) error {
+	return capnp.Struct(s).SetText(0, v)
+}
+
+// UpdateConfigurationResponse_List is a list of UpdateConfigurationResponse.
+type UpdateConfigurationResponse_List = capnp.StructList[UpdateConfigurationResponse]
+
+// NewUpdateConfigurationResponse creates a new list of UpdateConfigurationResponse.
+func NewUpdateConfigurationResponse_List(s *capnp.Segment, sz int32) (UpdateConfigurationResponse_List, error) {
+	l, err := capnp.NewCompositeList(s, capnp.ObjectSize{DataSize: 8, PointerCount: 1}, sz)
+	return capnp.StructList[UpdateConfigurationResponse](l), err
+}
+
+// UpdateConfigurationResponse_Future is a wrapper for a UpdateConfigurationResponse promised by a client call.
+type UpdateConfigurationResponse_Future struct{ *capnp.Future }
+
+func (f UpdateConfigurationResponse_Future) Struct() (UpdateConfigurationResponse, error) {
+	p, err := f.Future.Ptr()
+	return UpdateConfigurationResponse(p.Struct()), err
+}
+
+type ConfigurationManager capnp.Client
+
+// ConfigurationManager_TypeID is the unique identifier for the type ConfigurationManager.
+const ConfigurationManager_TypeID = 0xb48edfbdaa25db04
+
+func (c ConfigurationManager) UpdateConfiguration(ctx context.Context, params func(ConfigurationManager_updateConfiguration_Params) error) (ConfigurationManager_updateConfiguration_Results_Future, capnp.ReleaseFunc) {
+
+	s := capnp.Send{
+		Method: capnp.Method{
+			InterfaceID:   0xb48edfbdaa25db04,
+			MethodID:      0,
+			InterfaceName: "registration.capnp:ConfigurationManager",
+			MethodName:    "updateConfiguration",
+		},
+	}
+	if params != nil {
+		s.ArgsSize = capnp.ObjectSize{DataSize: 8, PointerCount: 1}
+		s.PlaceArgs = func(s capnp.Struct) error { return params(ConfigurationManager_updateConfiguration_Params(s)) }
+	}
+
+	ans, release := capnp.Client(c).SendCall(ctx, s)
+	return ConfigurationManager_updateConfiguration_Results_Future{Future: ans.Future()}, release
+
+}
+
+func (c ConfigurationManager) WaitStreaming() error {
+	return capnp.Client(c).WaitStreaming()
+}
+
+// String returns a string that identifies this capability for debugging
+// purposes.  Its format should not be depended on: in particular, it
+// should not be used to compare clients.  Use IsSame to compare clients
+// for equality.
+func (c ConfigurationManager) String() string {
+	return "ConfigurationManager(" + capnp.Client(c).String() + ")"
+}
+
+// AddRef creates a new Client that refers to the same capability as c.
+// If c is nil or has resolved to null, then AddRef returns nil.
+func (c ConfigurationManager) AddRef() ConfigurationManager {
+	return ConfigurationManager(capnp.Client(c).AddRef())
+}
+
+// Release releases a capability reference.  If this is the last
+// reference to the capability, then the underlying resources associated
+// with the capability will be released.
+//
+// Release will panic if c has already been released, but not if c is
+// nil or resolved to null.
+func (c ConfigurationManager) Release() {
+	capnp.Client(c).Release()
+}
+
+// Resolve blocks until the capability is fully resolved or the Context
+// expires.
+func (c ConfigurationManager) Resolve(ctx context.Context) error {
+	return capnp.Client(c).Resolve(ctx)
+}
+
+func (c ConfigurationManager) EncodeAsPtr(seg *capnp.Segment) capnp.Ptr {
+	return capnp.Client(c).EncodeAsPtr(seg)
+}
+
+func (ConfigurationManager) DecodeFromPtr(p capnp.Ptr) ConfigurationManager {
+	return ConfigurationManager(capnp.Client{}.DecodeFromPtr(p))
+}
+
+// IsValid reports whether c is a valid reference to a capability.
+// A reference is invalid if it is nil, has resolved to null, or has
+// been released.
+func (c ConfigurationManager) IsValid() bool {
+	return capnp.Client(c).IsValid()
+}
+
+// IsSame reports whether c and other refer to a capability created by the
+// same call to NewClient.  This can return false negatives if c or other
+// are not fully resolved: use Resolve if this is an issue.  If either
+// c or other are released, then IsSame panics.
+func (c ConfigurationManager) IsSame(other ConfigurationManager) bool {
+	return capnp.Client(c).IsSame(capnp.Client(other))
+}
+
+// Update the flowcontrol.FlowLimiter used to manage flow control for
+// this client. This affects all future calls, but not calls already
+// waiting to send. Passing nil sets the value to flowcontrol.NopLimiter,
+// which is also the default.
+func (c ConfigurationManager) SetFlowLimiter(lim fc.FlowLimiter) {
+	capnp.Client(c).SetFlowLimiter(lim)
+}
+
+// Get the current flowcontrol.FlowLimiter used to manage flow control
+// for this client.
+func (c ConfigurationManager) GetFlowLimiter() fc.FlowLimiter {
+	return capnp.Client(c).GetFlowLimiter()
+}
+
+// A ConfigurationManager_Server is a ConfigurationManager with a local implementation.
+type ConfigurationManager_Server interface {
+	UpdateConfiguration(context.Context, ConfigurationManager_updateConfiguration) error
+}
+
+// ConfigurationManager_NewServer creates a new Server from an implementation of ConfigurationManager_Server.
+func ConfigurationManager_NewServer(s ConfigurationManager_Server) *server.Server {
+	c, _ := s.(server.Shutdowner)
+	return server.New(ConfigurationManager_Methods(nil, s), s, c)
+}
+
+// ConfigurationManager_ServerToClient creates a new Client from an implementation of ConfigurationManager_Server.
+// The caller is responsible for calling Release on the returned Client.
+func ConfigurationManager_ServerToClient(s ConfigurationManager_Server) ConfigurationManager {
+	return ConfigurationManager(capnp.NewClient(ConfigurationManager_NewServer(s)))
+}
+
+// ConfigurationManager_Methods appends Methods to a slice that invoke the methods on s.
+// This can be used to create a more complicated Server.
+func ConfigurationManager_Methods(methods []server.Method, s ConfigurationManager_Server) []server.Method {
+	if cap(methods) == 0 {
+		methods = make([]server.Method, 0, 1)
+	}
+
+	methods = append(methods, server.Method{
+		Method: capnp.Method{
+			InterfaceID:   0xb48edfbdaa25db04,
+			MethodID:      0,
+			InterfaceName: "registration.capnp:ConfigurationManager",
+			MethodName:    "updateConfiguration",
+		},
+		Impl: func(ctx context.Context, call *server.Call) error {
+			return s.UpdateConfiguration(ctx, ConfigurationManager_updateConfiguration{call})
+		},
+	})
+
+	return methods
+}
+
+// ConfigurationManager_updateConfiguration holds the state for a server call to ConfigurationManager.updateConfiguration.
+// See server.Call for documentation.
+type ConfigurationManager_updateConfiguration struct {
+	*server.Call
+}
+
+// Args returns the call's arguments.
+func (c ConfigurationManager_updateConfiguration) Args() ConfigurationManager_updateConfiguration_Params {
+	return ConfigurationManager_updateConfiguration_Params(c.Call.Args())
+}
+
+// AllocResults allocates the results struct.
+func (c ConfigurationManager_updateConfiguration) AllocResults() (ConfigurationManager_updateConfiguration_Results, error) {
+	r, err := c.Call.AllocResults(capnp.ObjectSize{DataSize: 0, PointerCount: 1})
+	return ConfigurationManager_updateConfiguration_Results(r), err
+}
+
+// ConfigurationManager_List is a list of ConfigurationManager.
+type ConfigurationManager_List = capnp.CapList[ConfigurationManager]
+
+// NewConfigurationManager_List creates a new list of ConfigurationManager.
+func NewConfigurationManager_List(s *capnp.Segment, sz int32) (ConfigurationManager_List, error) {
+	l, err := capnp.NewPointerList(s, sz)
+	return capnp.CapList[ConfigurationManager](l), err
+}
+
+type ConfigurationManager_updateConfiguration_Params capnp.Struct
+
+// ConfigurationManager_updateConfiguration_Params_TypeID is the unique identifier for the type ConfigurationManager_updateConfiguration_Params.
+const ConfigurationManager_updateConfiguration_Params_TypeID = 0xb177ca2526a3ca76
+
+func NewConfigurationManager_updateConfiguration_Params(s *capnp.Segment) (ConfigurationManager_updateConfiguration_Params, error) {
+	st, err := capnp.NewStruct(s, capnp.ObjectSize{DataSize: 8, PointerCount: 1})
+	return ConfigurationManager_updateConfiguration_Params(st), err
+}
+
+func NewRootConfigurationManager_updateConfiguration_Params(s *capnp.Segment) (ConfigurationManager_updateConfiguration_Params, error) {
+	st, err := capnp.NewRootStruct(s, capnp.ObjectSize{DataSize: 8, PointerCount: 1})
+	return ConfigurationManager_updateConfiguration_Params(st), err
+}
+
+func ReadRootConfigurationManager_updateConfiguration_Params(msg *capnp.Message) (ConfigurationManager_updateConfiguration_Params, error) {
+	root, err := msg.Root()
+	return ConfigurationManager_updateConfiguration_Params(root.Struct()), err
+}
+
+func (s ConfigurationManager_updateConfiguration_Params) String() string {
+	str, _ := text.Marshal(0xb177ca2526a3ca76, capnp.Struct(s))
+	return str
+}
+
+func (s ConfigurationManager_updateConfiguration_Params) EncodeAsPtr(seg *capnp.Segment) capnp.Ptr {
+	return capnp.Struct(s).EncodeAsPtr(seg)
+}
+
+func (ConfigurationManager_updateConfiguration_Params) DecodeFromPtr(p capnp.Ptr) ConfigurationManager_updateConfiguration_Params {
+	return ConfigurationManager_updateConfiguration_Params(capnp.Struct{}.DecodeFromPtr(p))
+}
+
+func (s ConfigurationManager_updateConfiguration_Params) ToPtr() capnp.Ptr {
+	return capnp.Struct(s).ToPtr()
+}
+func (s ConfigurationManager_updateConfiguration_Params) IsValid() bool {
+	return capnp.Struct(s).IsValid()
+}
+
+func (s ConfigurationManager_updateConfiguration_Params) Message() *capnp.Message {
+	return capnp.Struct(s).Message()
+}
+
+func (s ConfigurationManager_updateConfiguration_Params) Segment() *capnp.Segment {
+	return capnp.Struct(s).Segment()
+}
+func (s ConfigurationManager_updateConfiguration_Params) Version() int32 {
+	return int32(capnp.Struct(s).Uint32(0))
+}
+
+func (s ConfigurationManager_updateConfiguration_Params) SetVersion(v int32) {
+	capnp.Struct(s).SetUint32(0, uint32(v))
+}
+
+func (s ConfigurationManager_updateConfiguration_Params) Config() ([]byte, error) {
+	p, err := capnp.Struct(s).Ptr(0)
+	return []byte(p.Data()), err
+}
+
+func (s ConfigurationManager_updateConfiguration_Params) HasConfig() bool {
+	return capnp.Struct(s).HasPtr(0)
+}
+
+func (s ConfigurationManager_updateConfiguration_Params) SetConfig(v []byte) error {
+	return capnp.Struct(s).SetData(0, v)
+}
+
+// ConfigurationManager_updateConfiguration_Params_List is a list of ConfigurationManager_updateConfiguration_Params.
+type ConfigurationManager_updateConfiguration_Params_List = capnp.StructList[ConfigurationManager_updateConfiguration_Params]
+
+// NewConfigurationManager_updateConfiguration_Params creates a new list of ConfigurationManager_updateConfiguration_Params.
+func NewConfigurationManager_updateConfiguration_Params_List(s *capnp.Segment, sz int32) (ConfigurationManager_updateConfiguration_Params_List, error) {
+	l, err := capnp.NewCompositeList(s, capnp.ObjectSize{DataSize: 8, PointerCount: 1}, sz)
+	return capnp.StructList[ConfigurationManager_updateConfiguration_Params](l), err
+}
+
+// ConfigurationManager_updateConfiguration_Params_Future is a wrapper for a ConfigurationManager_updateConfiguration_Params promised by a client call.
+type ConfigurationManager_updateConfiguration_Params_Future struct{ *capnp.Future }
+
+func (f ConfigurationManager_updateConfiguration_Params_Future) Struct() (ConfigurationManager_updateConfiguration_Params, error) {
+	p, err := f.Future.Ptr()
+	return ConfigurationManager_updateConfiguration_Params(p.Struct()), err
+}
+
+type ConfigurationManager_updateConfiguration_Results capnp.Struct
+
+// ConfigurationManager_updateConfiguration_Results_TypeID is the unique identifier for the type ConfigurationManager_updateConfiguration_Results.
+const ConfigurationManager_updateConfiguration_Results_TypeID = 0x958096448eb3373e
+
+func NewConfigurationManager_updateConfiguration_Results(s *capnp.Segment) (ConfigurationManager_updateConfiguration_Results, error) {
+	st, err := capnp.NewStruct(s, capnp.ObjectSize{DataSize: 0, PointerCount: 1})
+	return ConfigurationManager_updateConfiguration_Results(st), err
+}
+
+func NewRootConfigurationManager_updateConfiguration_Results(s *capnp.Segment) (ConfigurationManager_updateConfiguration_Results, error) {
+	st, err := capnp.NewRootStruct(s, capnp.ObjectSize{DataSize: 0, PointerCount: 1})
+	return ConfigurationManager_updateConfiguration_Results(st), err
+}
+
+func ReadRootConfigurationManager_updateConfiguration_Results(msg *capnp.Message) (ConfigurationManager_updateConfiguration_Results, error) {
+	root, err := msg.Root()
+	return ConfigurationManager_updateConfiguration_Results(root.Struct()), err
+}
+
+func (s ConfigurationManager_updateConfiguration_Results) String() string {
+	str, _ := text.Marshal(0x958096448eb3373e, capnp.Struct(s))
+	return str
+}
+
+func (s ConfigurationManager_updateConfiguration_Results) EncodeAsPtr(seg *capnp.Segment) capnp.Ptr {
+	return capnp.Struct(s).EncodeAsPtr(seg)
+}
+
+func (ConfigurationManager_updateConfiguration_Results) DecodeFromPtr(p capnp.Ptr) ConfigurationManager_updateConfiguration_Results {
+	return ConfigurationManager_updateConfiguration_Results(capnp.Struct{}.DecodeFromPtr(p))
+}
+
+func (s ConfigurationManager_updateConfiguration_Results) ToPtr() capnp.Ptr {
+	return capnp.Struct(s).ToPtr()
+}
+func (s ConfigurationManager_updateConfiguration_Results) IsValid() bool {
+	return capnp.Struct(s).IsValid()
+}
+
+func (s ConfigurationManager_updateConfiguration_Results) Message() *capnp.Message {
+	return capnp.Struct(s).Message()
+}
+
+func (s ConfigurationManager_updateConfiguration_Results) Segment() *capnp.Segment {
+	return capnp.Struct(s).Segment()
+}
+func (s ConfigurationManager_updateConfiguration_Results) Result() (UpdateConfigurationResponse, error) {
+	p, err := capnp.Struct(s).Ptr(0)
+	return UpdateConfigurationResponse(p.Struct()), err
+}
+
+func (s ConfigurationManager_updateConfiguration_Results) HasResult() bool {
+	return capnp.Struct(s).HasPtr(0)
+}
+
+func (s ConfigurationManager_updateConfiguration_Results) SetResult(v UpdateConfigurationResponse) error {
+	return capnp.Struct(s).SetPtr(0, capnp.Struct(v).ToPtr())
+}
+
+// NewResult sets the result field to a newly
+// allocated UpdateConfigurationResponse struct, preferring placement in s's segment.
+func (s ConfigurationManager_updateConfiguration_Results) NewResult() (UpdateConfigurationResponse, error) {
+	ss, err := NewUpdateConfigurationResponse(capnp.Struct(s).Segment())
+	if err != nil {
+		return UpdateConfigurationResponse{}, err
+	}
+	err = capnp.Struct(s).SetPtr(0, capnp.Struct(ss).ToPtr())
+	return ss, err
+}
+
+// ConfigurationManager_updateConfiguration_Results_List is a list of ConfigurationManager_updateConfiguration_Results.
+type ConfigurationManager_updateConfiguration_Results_List = capnp.StructList[ConfigurationManager_updateConfiguration_Results]
+
+// NewConfigurationManager_updateConfiguration_Results creates a new list of ConfigurationManager_updateConfiguration_Results.
+func NewConfigurationManager_updateConfiguration_Results_List(s *capnp.Segment, sz int32) (ConfigurationManager_updateConfiguration_Results_List, error) {
+	l, err := capnp.NewCompositeList(s, capnp.ObjectSize{DataSize: 0, PointerCount: 1}, sz)
+	return capnp.StructList[ConfigurationManager_updateConfiguration_Results](l), err
+}
+
+// ConfigurationManager_updateConfiguration_Results_Future is a wrapper for a ConfigurationManager_updateConfiguration_Results promised by a client call.
+type ConfigurationManager_updateConfiguration_Results_Future struct{ *capnp.Future }
+
+func (f ConfigurationManager_updateConfiguration_Results_Future) Struct() (ConfigurationManager_updateConfiguration_Results, error) {
+	p, err := f.Future.Ptr()
+	return ConfigurationManager_updateConfiguration_Results(p.Struct()), err
+}
+func (p ConfigurationManager_updateConfiguration_Results_Future) Result() UpdateConfigurationResponse_Future {
+	return UpdateConfigurationResponse_Future{Future: p.Future.Field(0, nil)}
+}
+
+const schema_b7e1c2a94d3f5a68 = "x\xda\xa4Wol\x1cG\x15\x7fof\xcf\xeb\\\xee" +
+	"8o\xd6\x14)PN\xb5\x9a\x10Rbb\x9bR\x14" +
+	"Ql\x07\xa7\xd4$\xa6\x9e\xab\x8d $U&wc" +
+	"\xdf&{\xbb\x9b\xddY\xc7F\xadRSB\x0b\x82\"" +
+	"P\xda\xa0H\x15\xa1\x95\x90\x12\x95?U[\xa1~\x80" +
+	"*\x11\x11\x10\xd4\xaa\x80\xf8\xa7\x80P@\x05T\x15P" +
+	"[UU>\xd0E\xb3w\xb7\xbb>_\xd24|\xdb" +
+	"\x9b}7\xef\xf7{\x7f~\xef\xed\xd69mL\x1b*" +
+	"\xbe\xd1\x0b\x84\xd5s=\xd1N\xe3\x83\x9f\xeb\x7f\xe1\xf9" +
+	"\xfb\xc001\xaa\xef\x1e\x9d:u\xf6\xe2\x8f \xa7\xe9" +
+	"\x00&\xd7^5\x1b\xf1\x93\xa5\xfd\x030\x1a\xbd\xed\xb9" +
+	"g\xd6\x8f<|\xac\xc3\x96(\x8b\xd9\xdc\xab&\xcf\xa9" +
+	"\xa7\xbd\xb9\xc3\x80\xd1\xc7ny\xf2\xc1\x89\x87\xef}\x08" +
+	"\x8cM\x08\x90C\x1d`\xe4Ln\x80\x00\x9a\x7f\xcc\x8d" +
+	"\x02F\x03\x0b\x1b\xf6\x9d=\xf7\xe4q`\x1b\x11\xa3?" +
+	"\xed\xbf\xe9\xb7\xf4\x91\xd3\x17`\x16u$\x00#\x97r" +
+	"\x07\x10\xd0\xcc\xf5\xa8\xcb\xbe\xf7\xde\x9dk\x16_\xbc\xed" +
+	"\x87`lD\x00\x85h\xc4\xeaYO@\x8b\xdew\xff" +
+	"\x7f\xde\xf3\x8bA\xfaD\x17H#\xbcg=\x9a\x87z" +
+	"\x14\xa6F|\xcd\xc2\xf9\xc76n8\x7f\xf8\x09`\x9b" +
+	"0\x01\xf5gu\x11\x9a\xaf\xc7\x16\xda\x85\x0d\xa7\x7f\xfc" +
+	"\x97\x07\x9f\x02\xc3\xa4\xe9u\x80#L\xdf\x8e&\xd7c" +
+	"~\xfa'\xcc\xaf\xa9\xa7H\xdbK\xdf\xe4\xdfz\xf6)" +
+	"`&\xae\xf2\x1e\xea\x9b\xd1<\xaa\xecF\x96\xf52\x02" +
+	"F_9s\xe2\xa6\xdeo\xbf\xf6tW\xf3S\xbd\x9b" +
+	"\xd1|\xa6W9x\xba\xf7\x07\x80\x11\x1f\xbbK\xfb\xce" +
+	"u\x87~\xda\xd5\xfa\xb3k\xd6\xa1i\xadQ\xd6b\x8d" +
+	"\xb2\xfe\xf9\xd2o6>\xfe\xee\xc1s`\x98d\x05p" +
+	"#\xbf\x0e\xcd\x1b\xf2\xca\xf2\xfa\xfc\x1d\x8a\xe2\x87\x0f\xdc" +
+	"o\xfc\xedw\xe7\x9a\xb1l\xc6\xe0\xe6\xfc\xb0\x8a\xc1T" +
+	"^%\xe6\xd2\x9e\x93;\xad\xe83\x17:\x1d\xc7\x96\x8d" +
+	"\xfc\xe7\xd1\\\x8e\xaf\xbb'\xaf\"\x96$\xae\x9b\xf5\xc5" +
+	"\xfc0\x9a\xaf\xc4\xd6\xff\x8a\xef\xbe\xe5\xb9_={\xfc" +
+	"\xe0\xc4\xc5n\x15\xf4J\xfe\xaf\xe6\x7fc\xdbK\xf1\xcd" +
+	"?\xf9\xfd\xf1\xfa\xde\xef?\xffb&\xe9\xb3k\xb7\xa9" +
+	"\xa4\xff\xfb\xbb/}\xfd\xe5F\xed\xefq\xe9\x00\xe4\xa8" +
+	"z7\xb5\x96(\x0e|\xad\xaa\xd4w\x95\x8b;\x06\xfe" +
+	"0\xfdR\x96\xe4\xad\x85\xbc2\x98-( _\xbap" +
+	"\xd7\xe2\xaf\xef{\xedu\x05\x9bt\xc2\x0e\x0b\xeb\xd1<" +
+	"ZPP\x96\x0b*\xba\xc7g\xfey\xe4\xe5\x87\xae{" +
+	"cUY\xdcP\x1cFs\xa8\xa8,\xb7\x14\x7ff\x9e" +
+	"QO\xd1\x0b\xfacC\x13G~y)\x03\xfcTq" +
+	"\x1d\x81\xad\x91/\xe6\xad@\xfa\x9cH\xcbu\x06\xab\xdc" +
+	"s\xbcm\x1f\xb7-\xe1\x94\xe5\xa43\xe7N#\xb2>" +
+	"\xaa\x01h\x08`\xf0O\x02\xb0}\x14\x99M\xd0@\xec" +
+	"WT\x0dK\x1d\xd6)\xb2/\x124\x08\xe9W\xbdb" +
+	",o\x07`wSd\x0f\x104(\xedG\x0a`\x1c" +
+	"\xdd\x0c\xc0\xee\xa5\xc8\xbeJ0\xaa*'r\xb2\x06\x00" +
+	"X\x04\x82E\xc0hNp\x19\xfa\"Pg\xef\x00\x9c" +
+	"\xa6\x88\x05 \xea\xf1\xc8\x82\xf0\x03\xcbu\xe2\xdf\x05\xc0" +
+	"\x12\xf7\xab\xf5\xf6\x8f\xae$fB\xc7\x11e{<\x94" +
+	"uE\xa27!\xf1\xfe\xdd\x00l\x13E\xf6\xa1\x0c\x89" +
+	"\xa1\x03\x00l+E\xf6Q\x82\x11\xafV\xdd\xd0\x913" +
+	"@\xf9|\xe2C\xaa\xfb\xec;\x05\x94\xaa\xbe\x90\x09\xe4" +
+	"\xb6k=\x1b?\xd7\x99\xb3\xe6C\x9f\xab\xb3)\xee\xf0" +
+	"y\xe1\x0f\x86^\x8dK\xb1\xe2\xd5\x8d\x15\x11\x84\xba-" +
+	"\x03\xa6%\xe8\x8a\xdb\x00X/E\xd6Op\xd4\x17A" +
+	"hK\xecK\x1b\x00\x10\xfb2^\xb5\x95^\x1dQU" +
+	"\x07\x15\x11x\xae\x13\x88A_\x94\xd4\x05\x8a|!\x8a" +
+	"\x9a\xec\x87\x01\xd8\x8d\x14\xd9V\x82E|3j\xd2\xdf" +
+	"\xf2\xcd\x94~Y\xf8\xbe\xebc_Z\x90-\xa7\xd5\x96" +
+	"\x03t\x9d\x09!\xb9ec\x80}\xa9\x84t@\xcb\x06" +
+	"\xa4\xd2:SGw\x0a\x7fA\x85\xc3i\x1a\x0a?\xc5" +
+	"\x1d\xc7\xc3\xa62H.\xa1\xab\xf95\xc9\xd1@td" +
+	"5\xc3+\xc9\xea\x16U\x9a\x1f\xa0\xc8nOh\xb5\xd3" +
+	"\xd9\x10\x92\xd7\xb8\xe4\x99R\xebK\xb5\x00P\x1d\xfe\x7f" +
+	"\xc9\x9d\xe6>\xa7\x8d \x8bq{\x8a1\x81\xb8-\xad" +
+	"\xc6\xa4\xc85 \xa8\x01\x8eV\xe3\x0bW\xd5\x9a\xf6\x16" +
+	"p@\x85F\xa39\x80d\xbe`{\xf8\x19\xc6\xa3@" +
+	"\x8c\xa2\x1e\xb5!c\xfb\xff\xba\xe5:c8\x8dx\xa5" +
+	"\xe8[\xaes\x87'K\x96\xeb\x04\xcaI\x7f\xc2\xed\x1e" +
+	"\xc5c\xb1\xa5\x02mr\xcb~\xda\xf0\xd8R\x86/\x7f" +
+	"\x01\x80=@\x91\x1dS\xca\x80Me\xf8\xc6\x09\x00v" +
+	"\x8c\";I\xd0\xd0H?j\x00\xc6#\x8f\x02\xb0\x93" +
+	"\x14\xd9\xe3\x04G\x9br\x81}\xe9v\xd0\xaa7\xd7\xb7" +
+	"\xe6-g\x97\x0b\xe5*\xb7'\xbdL\xb0<\x9bW\xc5" +
+	"\x0e\\\xb4\x02i9\xf3\x80\x08\x041\xae\xe3\x86\xe7\x8b" +
+	" @\xcbuX\xc8m\x8b\xca%\xec\x01\x82=\x80\x91" +
+	"\x136\xa6}\xb1`\xa1\x1b\x06\xe3R\x8a\x86\xee\xc9 " +
+	"y{\xe5\xc8L\x08Y\xe2\x96\x1dG\xa6\x90Df\x87" +
+	"R\xbd1\x8alW&2\x93Jon\xa7\xc8f\xd2" +
+	"\xc8\xb0\xb3\x00l\x86\"\xdbG\xb0\x14\x86V-\xe1b" +
+	"\xbb\xd58\xbfP\xfa\x14o\x88\x0eI\x9a\x0cHE4" +
+	"\\)\xec\xa5f\xfek)\xd5+\xf6\xd1\xa1P\x04(" +
+	"/\x0f6\xc1\xaa\xce&(\xb2i%\xf0\xd8\x04;\xa5" +
+	"Zk\x17EV'X\xaa\x89@&\xca,\x97<\x81" +
+	"\xa5t\xfc\x03b\xe9\xed6\\\xf7\xf8\xce,y\x18\xb7" +
+	"}!\x86p\xfdf\xf57\xe3\x9d\x15\x00$\x861\x00" +
+	"P\xaaK\xe9E\x87\xc5\xfe\xc0\xad\x1e\x14\x80R\x97U" +
+	"\xef\xaa\x15)n\x88]n\x95\xdb\x1d\x8d\\\xe6>o" +
+	"\\V\xa4\xaf\xa2IgW\xcbCE\x8c6E\xbaC" +
+	"\xc6N\xb7\x14\xeb#i\xfco\x1e\xc8\xcc&\x9bK\x11" +
+	"\xc8q\x0f=\xdb\x12\xb5O\x0b\xbf\x94U\x0c]\xf8\xfe" +
+	"\xaa\xa9H/7$\xca\x09\x80\x98\x1af6`E\x91" +
+	"\xb4\xe6O\xd7\xf1:\xa5\xd2\xa9s\xc9;\xf0\x0ft\x93" +
+	"\xe1\x81T\xe3\xf4\x83b\xa9\x8dP_\xe0\xf6*\xb4\xd7" +
+	"\x9a\xa5\xcah\x0c6\xb8\xda\x8b\xba\x8c\x9f\xe98\xcf\x90" +
+	"]xT\xe9\xefiVyBG\xa8\xd2\xafQd^" +
+	"\xda\xbb\x8d\x0a\x00\xb3)\xb2E\xa5j\xa4\xa9j\xa1\xd2" +
+	"{\x8f\"\xbb\x9b`\x89\x87\xb2\x8e}\xe9\x07KK\xbe" +
+	"Z=\xbcb\x0dR\x83v\xd2\xa9\x09\xc0\xc5\xb6\xf2\x1c" +
+	"q=\x05Q\x0d\xdcd\xc5\x7f{\x03\xf7r\xe3V\x06" +
+	"\x00o\xb9\x7f$+u\x87\xcf\xee\xa5\xb5\xc3\xf7\xa9\xeb" +
+	"w\x08\xcbp\x17a\xd9\x9d\x8a\xa0A\xc6Z*\xb8\x1f" +
+	"\x80MSd{\x08\x96\xab<\x0cD\xa6D\xa4\xbf4" +
+	">'\x81\x0a\x1fs@0\x07\x18\x05u7\xb4k\x15" +
+	"\x01\xba\xf4\x97\xae(|+\x82R\x8e\xa3\xd2\xc4\xa8\x06" +
+	"e{\x81\xc7\xf6\x9en\xb0\x13@\x8c)\x1d1\xd9\x9e" +
+	"\xb1\xfd\xd1g\x8c\x9f\x06b\xdc\xaa#I\xbe]\xb0\xfd" +
+	"m`\x0c\x9d\x07b\x0c\xe9Q;\xe0\xd8\x0e\x0cU\xf3" +
+	"5j/>\xd8NEIZ\xcd\x17\xad\xca&\x9d\xa5" +
+	"\x0d\xb0r,_\xcbf\x15\x976\x06\xff\x0b\x00\x00\xff" +
+	"\xff3P@o"
 
 func RegisterSchema(reg *schemas.Registry) {
 	reg.Register(&schemas.Schema{
@@ -1606,12 +2433,20 @@ func RegisterSchema(reg *schemas.Registry) {
 		Nodes: []uint64{
 			0x83ced0145b2f114b,
 			0x9496331ab9cd463f,
+			0x958096448eb3373e,
 			0x97b3c5c260257622,
 			0xb046e578094b1ead,
+			0xb1032ec91cef8727,
+			0xb177ca2526a3ca76,
+			0xb48edfbdaa25db04,
 			0xb4bf9861fe035d04,
 			0xb5f39f082b9ac18a,
+			0xc47116a1045e4061,
+			0xc52e1bac26d379c8,
 			0xc5d6e311876a3604,
+			0xdb58ff694ba05cf9,
 			0xdbaa9d03d52b62dc,
+			0xe1446b97bfd1cd37,
 			0xe5ceae5d6897d7be,
 			0xe6646dec8feaa6ee,
 			0xea50d822450d1f17,
