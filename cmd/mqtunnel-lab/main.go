@@ -45,6 +45,8 @@ func commands() []func() *cobra.Command {
 		newUpCommand,
 		newDownCommand,
 		newFaultCommand,
+		newDemoCommand,
+		newProveCommand,
 	}
 }
 

@@ -210,3 +210,7 @@ func unwrapped(cause string) string {
 		}
 	}
 }
+
+// Origin reports whether the cause is that of single requests on their way from
+// the connector to the broker. A success of a later one is not in the log.
+func (id CauseID) Origin() bool { return strings.HasPrefix(string(id), "origin") }

@@ -51,12 +51,12 @@ func Table() []Setting {
 		},
 		{
 			Key: KeyMosquittoImage, Default: "eclipse-mosquitto:2.1.2-alpine",
-			Doc:   "Image of the broker, with a version or a digest; `mqtunnel update` pins digests here",
+			Doc:   "Image of the broker, with a version or a digest",
 			apply: func(s *Settings, v string) error { s.MosquittoImage = v; return checkImage(v) },
 		},
 		{
 			Key: KeyCloudflaredImage, Default: "cloudflare/cloudflared:2026.8.2",
-			Doc:   "Image of the connector, with a version or a digest; `mqtunnel update` pins digests here",
+			Doc:   "Image of the connector, with a version or a digest",
 			apply: func(s *Settings, v string) error { s.CloudflaredImage = v; return checkImage(v) },
 		},
 		{

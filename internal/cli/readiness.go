@@ -1,0 +1,105 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+
+	"mqtunnel/internal/lifecycle"
+	"mqtunnel/internal/mosquitto"
+	"mqtunnel/internal/plan"
+	"mqtunnel/internal/probe"
+	"mqtunnel/internal/remedy"
+	"mqtunnel/internal/secret"
+)
+
+// route is where to connect in place of what a name says.
+type route = probe.ConnectTo
+
+func parseRoute(s string) (route, error) { return probe.ParseConnectTo(s) }
+
+// Where the connector finds the broker, and its own metrics server.
+const (
+	brokerService = "http://mosquitto:9001"
+	webSocketPort = 9001
+	plainPort     = 1883
+	metrics       = "127.0.0.1:20241"
+	probeTopic    = "mqtunnel/probe/round-trip"
+)
+
+// readiness says what to wait for and how to look.
+func (s *session) readiness(ctx context.Context, p plan.Project, to []route) (lifecycle.Readiness, error) {
+	view, err := s.view(ctx, p)
+	if err != nil {
+		return lifecycle.Readiness{}, err
+	}
+	target := probe.Target{ConnectTo: to, Username: mosquitto.ProbeUser, Password: s.settings.ProbePassword}
+	for _, r := range to {
+		s.note(fmt.Sprintf("connecting to %s:%s for %s:%s, as --connect-to says", r.ToHost, r.ToPort, r.Host, r.Port))
+	}
+	if s.settings.AccessID != "" {
+		target.Headers = map[string]secret.Text{
+			"CF-Access-Client-Id": asSecret(s.settings.AccessID), "CF-Access-Client-Secret": s.settings.AccessSecret,
+		}
+	}
+	return lifecycle.Readiness{
+		Project: p, Service: brokerService, Hostname: s.settings.Hostname,
+		Expect: probe.Expect{Anonymous: s.settings.AllowAnonymous},
+		View:   view, Public: target, Topic: probeTopic, Patient: s.app.interactive(),
+	}, nil
+}
+
+// view says how to look from inside the project's network.
+func (s *session) view(ctx context.Context, p plan.Project) (lifecycle.View, error) {
+	binary, err := s.probeBinary(ctx)
+	if err != nil {
+		return lifecycle.View{}, err
+	}
+	v := lifecycle.View{
+		Project: p.Name, Binary: binary,
+		Request: probe.Request{
+			Broker: plan.ServiceBroker, WebSocketPort: webSocketPort, PlainPort: plainPort,
+			Username: mosquitto.ProbeUser, Password: s.settings.ProbePassword, Topic: probeTopic, Metrics: metrics,
+		},
+	}
+	for _, svc := range p.Services {
+		if svc.Name == plan.ServiceConnector {
+			v.Image = svc.Image
+			if len(svc.Spec.Networks) > 0 {
+				v.Network = svc.Spec.Networks[0].Network
+			}
+		}
+	}
+	return v, nil
+}
+
+// probeBinary returns mqtunnel for the Engine's platform: this very binary where
+// it fits, else the one for Linux that lies beside it.
+func (s *session) probeBinary(ctx context.Context) (secret.Text, error) {
+	info, err := s.engine.Version(ctx)
+	if err != nil {
+		return secret.Text{}, err
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return secret.Text{}, fmt.Errorf("find the program's own file: %w", err)
+	}
+	path := self
+	if runtime.GOOS != info.OS || runtime.GOARCH != info.Arch {
+		path = filepath.Join(filepath.Dir(self), fmt.Sprintf("mqtunnel-%s-%s", info.OS, info.Arch))
+	}
+	data, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) && path != self {
+		return secret.Text{}, remedy.Errorf(remedy.Input,
+			fmt.Sprintf("put the %s/%s build of the same version there; or add --no-wait, which looks at nothing", info.OS, info.Arch),
+			"looking from inside the network needs mqtunnel for the Engine's platform: there is no %s", path)
+	}
+	if err != nil {
+		return secret.Text{}, fmt.Errorf("read the program's own file: %w", err)
+	}
+	return secret.New(string(data)), nil
+}

@@ -1,0 +1,194 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"mqtunnel/internal/config"
+	"mqtunnel/internal/display"
+	"mqtunnel/internal/engine"
+	"mqtunnel/internal/lifecycle"
+	"mqtunnel/internal/plan"
+	"mqtunnel/internal/remedy"
+	"mqtunnel/internal/render"
+)
+
+// session is one command at work on one project directory.
+type session struct {
+	app      *App
+	dir      string // absolute
+	settings config.Settings
+	engine   *engine.Client // nil until connect
+	progress *display.Progress
+}
+
+// dir returns the project directory, absolute.
+func (a *App) dir() (string, error) {
+	dir := a.flags.dir
+	if dir == "" {
+		dir = "."
+	}
+	abs, err := filepath.Abs(dir)
+	if err != nil {
+		return "", fmt.Errorf("find the project directory: %w", err)
+	}
+	info, err := os.Stat(abs)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return "", remedy.Errorf(remedy.Input, "name a directory that exists, or make it: mkdir -p "+abs, "project directory %s does not exist", abs)
+	case err != nil:
+		return "", remedy.Errorf(remedy.Input, "", "project directory: %w", err)
+	case !info.IsDir():
+		return "", remedy.Errorf(remedy.Input, "name the directory, not a file in it", "%s is not a directory", abs)
+	}
+	return abs, nil
+}
+
+// session reads the settings of a project directory; -p wins over them.
+func (a *App) session(dir string) (*session, error) {
+	settings, err := config.Load(dir, a.Environ)
+	if err != nil {
+		return nil, err
+	}
+	if a.flags.project != "" {
+		if settings, err = settings.WithProject(a.flags.project); err != nil {
+			return nil, remedy.Errorf(remedy.Usage, remedy.HintOf(err), "-p: %w", err)
+		}
+	}
+	return &session{app: a, dir: dir, settings: settings, progress: display.NewProgress(a.Err, a.flags.quiet)}, nil
+}
+
+// open is session for commands that need the Engine.
+func (a *App) open(ctx context.Context) (*session, error) {
+	dir, err := a.dir()
+	if err != nil {
+		return nil, err
+	}
+	s, err := a.session(dir)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.connect(ctx); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// connect finds the Engine and makes sure that it answers.
+func (s *session) connect(ctx context.Context) error {
+	o := engine.Options{Context: s.app.flags.context, Environ: s.app.Environ}
+	if s.app.flags.debug {
+		o.Trace = func(line string) {
+			fmt.Fprintln(s.app.Err, s.app.Err.Paint(display.Faint, "debug: "+display.Safe(line)))
+		}
+	}
+	client, err := engine.Open(o)
+	if err != nil {
+		return err
+	}
+	if _, err := client.Ping(ctx); err != nil {
+		return errors.Join(err, client.Close())
+	}
+	s.engine = client
+	return nil
+}
+
+// close lets go of the Engine.
+func (s *session) close() {
+	s.progress.End()
+	if s.engine != nil {
+		_ = s.engine.Close() // idle connections end with the process anyway
+	}
+}
+
+// show passes an event to the display.
+func (s *session) show(e lifecycle.Event) { s.progress.Show(e) }
+
+// warn tells something that a person should know.
+func (s *session) warn(text string) { s.show(lifecycle.Notice{Text: text, Warning: true}) }
+
+// note tells something that a person may want to know.
+func (s *session) note(text string) { s.show(lifecycle.Notice{Text: text}) }
+
+// lock makes this command the only one at work on the project directory.
+func (s *session) lock(ctx context.Context) (release func(), err error) {
+	free, err := engine.Lock(ctx, s.dir, true, func(holder string) {
+		s.note("waiting for another mqtunnel at work on this directory: " + holder)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return func() { _ = free() }, nil // the lock ends with the process at the latest
+}
+
+// editEnv changes .env in place and reads the settings again.
+func (s *session) editEnv(edit func(*config.EnvFile) error) (changed bool, w config.Written, err error) {
+	env, err := config.ReadEnv(s.dir)
+	if err != nil {
+		return false, w, err
+	}
+	if err := edit(env); err != nil {
+		return false, w, err
+	}
+	if w, err = env.Write(s.dir); err != nil {
+		return false, w, err
+	}
+	fresh, err := s.app.session(s.dir)
+	if err != nil {
+		return false, w, err
+	}
+	s.settings = fresh.settings
+	return w.Changed, w, nil
+}
+
+// environment is what Compose interpolates from and takes secrets from: the
+// process environment over .env.
+func (s *session) environment() (map[string]string, error) {
+	env, err := config.ReadEnv(s.dir)
+	if err != nil {
+		return nil, err
+	}
+	vars := map[string]string{}
+	for _, e := range s.app.Environ {
+		if k, v, ok := strings.Cut(e, "="); ok {
+			vars[k] = v
+		}
+	}
+	text := env.Text().Reveal() // read again in Compose's dialect
+	var keys []string
+	for _, e := range s.settings.Entries {
+		keys = append(keys, e.Key)
+	}
+	for _, d := range render.Dialects([]byte(text), keys, maps.Clone(vars)) {
+		return nil, remedy.Errorf(remedy.Input, d.Fix, "%s", d)
+	}
+	return render.Environment(vars, []byte(text))
+}
+
+// rendered reports whether the directory has a Compose file of ours.
+func (s *session) rendered() bool {
+	_, err := os.Stat(filepath.Join(s.dir, render.FileName))
+	return err == nil
+}
+
+// query is what an observation of this project looks for.
+func query(p plan.Project) plan.Query {
+	q := plan.Query{Project: p.Name}
+	for _, svc := range p.Services {
+		q.Names = append(q.Names, svc.ContainerName)
+		q.Images = append(q.Images, svc.Image)
+	}
+	for _, n := range p.Networks {
+		q.Networks = append(q.Networks, n.Name)
+	}
+	for _, v := range p.Volumes {
+		q.Volumes = append(q.Volumes, v.Name)
+	}
+	return q
+}

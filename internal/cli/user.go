@@ -1,0 +1,396 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"mqtunnel/internal/display"
+	"mqtunnel/internal/lifecycle"
+	"mqtunnel/internal/mosquitto"
+	"mqtunnel/internal/plan"
+	"mqtunnel/internal/remedy"
+	"mqtunnel/internal/render"
+	"mqtunnel/internal/secret"
+)
+
+func (a *App) userCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "user",
+		Short: "Add, list and remove the users of the broker",
+		RunE:  group,
+	}
+	cmd.AddCommand(a.userAddCommand(), a.userListCommand(), a.userPasswdCommand(), a.userRemoveCommand())
+	return cmd
+}
+
+func (a *App) userAddCommand() *cobra.Command {
+	var topics []string
+	var generate bool
+	cmd := &cobra.Command{
+		Use:   "add NAME",
+		Short: "Add a user, in effect at once",
+		Long: `Add a user. The password is asked for without echo (Enter alone makes one and
+shows it once), read from standard input, or made by --generate. It takes effect at
+once, without a restart, and for good.
+
+--topics says what the user may read and write: "all" (home automation mostly
+needs that), "own" (topics that begin with the user's name), or topic filters.`,
+		Example: `  mqtunnel user add homeassistant --topics all
+  mqtunnel user add phone --topics own --generate
+  mqtunnel user add sensor --topics 'home/+/temperature' < password.txt`,
+		Args: oneArg("the user's name"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.userAdd(cmd.Context(), args[0], topics, generate)
+		},
+	}
+	cmd.Flags().StringSliceVar(&topics, "topics", nil, "all, own, or topic `FILTER`s, separated by commas")
+	cmd.Flags().BoolVar(&generate, "generate", false, "make a password and show it once")
+	return cmd
+}
+
+func (a *App) userAdd(ctx context.Context, name string, topics []string, generate bool) error {
+	if err := mosquitto.CheckUsername(name); err != nil {
+		return err
+	}
+	if len(topics) == 0 {
+		if !a.interactive() {
+			return remedy.Errorf(remedy.Usage, "add --topics all, --topics own, or --topics FILTER", "what may user %s read and write", name)
+		}
+		answer, err := a.ask(ctx, "Topics that "+name+" may read and write (all, own, or filters): ")
+		if err != nil {
+			return err
+		}
+		topics = strings.FieldsFunc(answer, func(r rune) bool { return r == ',' || r == ' ' })
+	}
+	rules, err := mosquitto.TopicRules(name, topics)
+	if err != nil {
+		return err
+	}
+	change := userChange{name: name, verb: "added", login: true}
+	change.edit = func(d *render.Directory, password secret.Text) error {
+		if d.Passwords.Has(name) {
+			return remedy.Errorf(remedy.Input, "change the password: mqtunnel user passwd "+name, "there is a user %s already", name)
+		}
+		return errors.Join(d.Passwords.Set(name, password), d.ACL.Set(name, rules))
+	}
+	if err := a.changeUser(ctx, change, generate); err != nil {
+		return err
+	}
+	return nil
+}
+
+func (a *App) userPasswdCommand() *cobra.Command {
+	var generate bool
+	cmd := &cobra.Command{
+		Use:   "passwd NAME",
+		Short: "Change a user's password, in effect at once",
+		Long: `Change a user's password. It is asked for without echo (Enter alone makes one and
+shows it once), read from standard input, or made by --generate. Clients that are
+connected as the user are disconnected.`,
+		Example: `  mqtunnel user passwd phone
+  mqtunnel user passwd phone --generate`,
+		Args: oneArg("the user's name"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			name := args[0]
+			change := userChange{name: name, verb: "changed", login: true}
+			change.edit = func(d *render.Directory, password secret.Text) error {
+				if !d.Passwords.Has(name) {
+					return noUser(name, d)
+				}
+				return d.Passwords.Set(name, password)
+			}
+			return a.changeUser(cmd.Context(), change, generate)
+		},
+	}
+	cmd.Flags().BoolVar(&generate, "generate", false, "make a password and show it once")
+	return cmd
+}
+
+func (a *App) userRemoveCommand() *cobra.Command {
+	var yes bool
+	cmd := &cobra.Command{
+		Use:     "remove NAME",
+		Short:   "Remove a user, in effect at once",
+		Long:    `Remove a user. Clients that are connected as the user are disconnected at once.`,
+		Example: `  mqtunnel user remove phone`,
+		Args:    oneArg("the user's name"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			name := args[0]
+			if err := a.confirm(cmd.Context(), "User "+display.Safe(name)+" is removed and disconnected.", yes || !a.interactive()); err != nil {
+				return err
+			}
+			change := userChange{name: name, verb: "removed"}
+			change.edit = func(d *render.Directory, _ secret.Text) error {
+				inFile, inACL := d.Passwords.Remove(name), d.ACL.Remove(name)
+				if !inFile && !inACL {
+					return noUser(name, d)
+				}
+				return nil
+			}
+			return a.changeUser(cmd.Context(), change, false)
+		},
+	}
+	cmd.Flags().BoolVar(&yes, "yes", false, "do not ask")
+	return cmd
+}
+
+// noUser says that there is no such user, and who there is.
+func noUser(name string, d *render.Directory) error {
+	users := d.Passwords.Users()
+	hint := "there is no user yet: mqtunnel user add NAME"
+	if len(users) > 0 {
+		hint = "users: " + strings.Join(users, ", ")
+	}
+	return remedy.Errorf(remedy.Input, hint, "there is no user %q", name)
+}
+
+// userChange is what one of the user commands does.
+type userChange struct {
+	name  string
+	verb  string // "added", for the sentence at the end
+	login bool   // a password belongs to it, and a login proves it
+	edit  func(*render.Directory, secret.Text) error
+}
+
+// changeUser carries a change through: files first, then the running broker.
+func (a *App) changeUser(ctx context.Context, change userChange, generate bool) error {
+	dir, err := a.dir()
+	if err != nil {
+		return err
+	}
+	s, err := a.session(dir)
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	// A first look, so that a wrong name costs no password.
+	preview, err := render.ReadDirectory(dir)
+	if err != nil {
+		return err
+	}
+	if err := change.edit(preview, mosquitto.NewPassword()); err != nil {
+		return err
+	}
+	var password secret.Text
+	made := false
+	if change.login {
+		if password, made, err = a.password(ctx, change.name, generate); err != nil {
+			return err
+		}
+	}
+	release, err := s.lock(ctx)
+	if err != nil {
+		return err
+	}
+	defer release()
+	live, err := s.applyUser(ctx, change, password)
+	if err != nil {
+		return err
+	}
+	s.progress.End()
+	a.userResult(s, change, live, password, made)
+	return nil
+}
+
+// password asks for a password, reads it from standard input, or makes one.
+func (a *App) password(ctx context.Context, name string, generate bool) (password secret.Text, made bool, err error) {
+	switch {
+	case generate:
+		return mosquitto.NewPassword(), true, nil
+	case a.typed():
+		password, err = a.askHidden(ctx, "Password for "+name+" (Enter alone makes one): ", oneLine)
+		if err != nil {
+			return password, false, err
+		}
+		password = secret.New(strings.TrimRight(password.Reveal(), "\r\n")) // the line without its end
+		if password.IsZero() {
+			return mosquitto.NewPassword(), true, nil
+		}
+		again, err := a.askHidden(ctx, "The same again: ", oneLine)
+		if err != nil {
+			return password, false, err
+		}
+		if !secret.New(strings.TrimRight(again.Reveal(), "\r\n")).Equal(password) { // likewise
+			return password, false, remedy.Errorf(remedy.Input, "", "the two passwords differ; nothing was changed")
+		}
+	default:
+		text, err := readAll(a.In)
+		if err != nil {
+			return password, false, fmt.Errorf("read the password: %w", err)
+		}
+		line, _, _ := strings.Cut(text.Reveal(), "\n") // the first line of standard input
+		password = secret.New(strings.TrimRight(line, "\r"))
+		if password.IsZero() {
+			return password, false, remedy.Errorf(remedy.Input, "give it on standard input, or add --generate", "there is no password")
+		}
+	}
+	if err := mosquitto.CheckPassword(password); err != nil {
+		return password, false, remedy.Errorf(remedy.Input, "choose another one, or add --generate", "%w", err)
+	}
+	return password, false, nil
+}
+
+// applyUser writes the files and makes the running broker, if there is one, read
+// them. It reports whether a broker has the change in effect.
+func (s *session) applyUser(ctx context.Context, change userChange, password secret.Text) (live bool, err error) {
+	s.needProbe()
+	d, err := render.ReadDirectory(s.dir)
+	if err != nil {
+		return false, err
+	}
+	before, err := s.renderFrom(ctx, d, false)
+	if err != nil {
+		return false, err
+	}
+	if s.rendered() {
+		if err := d.CheckEdited(before); err != nil {
+			return false, err
+		}
+	}
+	if err := change.edit(d, password); err != nil {
+		return false, err
+	}
+	after, err := s.renderFrom(ctx, d, false)
+	if err != nil {
+		return false, err
+	}
+	broker, running, err := s.runningBroker(ctx, after.Project)
+	if err != nil {
+		return false, err
+	}
+	if err := s.keepProbe(); err != nil {
+		return false, err
+	}
+	if err := after.Write(s.dir); err != nil {
+		return false, err
+	}
+	if !running {
+		return false, nil
+	}
+	login := lifecycle.Login{User: change.name, Password: password}
+	if !change.login {
+		login = lifecycle.Login{User: mosquitto.ProbeUser, Password: s.settings.ProbePassword}
+	}
+	if err := lifecycle.ChangeUsers(ctx, s.engine, broker.ID, after.Project, login); err != nil {
+		// The broker is on doubtful ground: the files that it had go back in place.
+		return false, errors.Join(err, before.Write(s.dir), lifecycle.ChangeUsers(context.WithoutCancel(ctx), s.engine, broker.ID, before.Project,
+			lifecycle.Login{User: mosquitto.ProbeUser, Password: s.settings.ProbePassword}))
+	}
+	return true, nil
+}
+
+// runningBroker finds the project's broker, if the Engine is there and it runs.
+// Users can be changed without an Engine: they are in the files then.
+func (s *session) runningBroker(ctx context.Context, p plan.Project) (plan.Container, bool, error) {
+	if err := s.connect(ctx); err != nil {
+		if remedy.CodeOf(err) == remedy.Engine {
+			s.note("the Engine does not answer, so the change waits in the files for the next mqtunnel up")
+			return plan.Container{}, false, nil
+		}
+		return plan.Container{}, false, err
+	}
+	o, err := s.engine.Observe(ctx, plan.Query{Project: p.Name})
+	if err != nil {
+		return plan.Container{}, false, err
+	}
+	if err := lifecycle.CheckOwner(p, o, false); err != nil {
+		return plan.Container{}, false, err
+	}
+	c, found := o.Find(plan.ServiceBroker)
+	return c, found && c.State == plan.StateRunning, nil
+}
+
+// userResult says what was done and how a client uses it.
+func (a *App) userResult(s *session, change userChange, live bool, password secret.Text, made bool) {
+	when := "in effect now"
+	if !live {
+		when = "in effect with the next mqtunnel up"
+	}
+	fmt.Fprintf(a.Out, "user %s %s, %s\n", change.name, change.verb, when)
+	if made {
+		fmt.Fprintf(a.Out, "password: %s\n", password.Reveal()) // shown once, on the user's request
+	}
+	if change.verb != "added" || a.flags.quiet {
+		return
+	}
+	host := s.settings.Hostname
+	if host == "" {
+		host = "YOUR-HOSTNAME"
+	}
+	topic := exampleTopic(s.dir, change.name)
+	fmt.Fprintf(a.Out, "\ntry it, with the password in MQTT_PASSWORD (mosquitto clients 2.1 or newer):\n")
+	fmt.Fprintf(a.Out, "  mosquitto_sub -h %s -p 443 --ws --tls-use-os-certs -u %s -P \"$MQTT_PASSWORD\" -t '%s'\n", host, change.name, topic)
+	fmt.Fprintf(a.Out, "  mosquitto_pub -h %s -p 443 --ws --tls-use-os-certs -u %s -P \"$MQTT_PASSWORD\" -t '%s' -m hello\n", host, change.name, topic)
+}
+
+// exampleTopic returns a topic that the user may use.
+func exampleTopic(dir, user string) string {
+	d, err := render.ReadDirectory(dir)
+	if err != nil {
+		return user + "/test"
+	}
+	rules, _ := d.ACL.Rules(user)
+	return mosquitto.ExampleTopic(rules)
+}
+
+type usersJSON struct {
+	Schema int        `json:"schema"`
+	Users  []userJSON `json:"users"`
+}
+
+type userJSON struct {
+	Name   string   `json:"name"`
+	Topics string   `json:"topics"`
+	Rules  []string `json:"rules"`
+}
+
+func (a *App) userListCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "list",
+		Short: "List the users and what they may do",
+		Args:  noArgs,
+		RunE: func(*cobra.Command, []string) error {
+			dir, err := a.dir()
+			if err != nil {
+				return err
+			}
+			d, err := render.ReadDirectory(dir)
+			if err != nil {
+				return err
+			}
+			return a.printUsers(d)
+		},
+	}
+	a.jsonFlag(cmd)
+	return cmd
+}
+
+func (a *App) printUsers(d *render.Directory) error {
+	list := usersJSON{Schema: schema, Users: []userJSON{}}
+	for _, name := range d.Passwords.Users() {
+		rules, _ := d.ACL.Rules(name)
+		u := userJSON{Name: name, Topics: mosquitto.DescribeTopics(name, rules), Rules: []string{}}
+		for _, r := range rules {
+			u.Rules = append(u.Rules, r.String())
+		}
+		list.Users = append(list.Users, u)
+	}
+	if a.json {
+		return writeJSON(a.Out, list)
+	}
+	if len(list.Users) == 0 {
+		fmt.Fprintln(a.Out, "no user yet: every client is refused. Next: mqtunnel user add NAME")
+		return nil
+	}
+	w := tabwriter.NewWriter(a.Out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "USER\tTOPICS")
+	for _, u := range list.Users {
+		fmt.Fprintf(w, "%s\t%s\n", u.Name, display.Safe(u.Topics))
+	}
+	return w.Flush()
+}

@@ -1,0 +1,86 @@
+// Package display is how things look: where colour is used, how progress is
+// shown on a terminal, in a file or not at all, and how outside text is made
+// safe to print.
+package display
+
+import (
+	"io"
+	"os"
+	"slices"
+	"strings"
+
+	"golang.org/x/term"
+)
+
+// Stream is an output with what it can show. It keeps the first error of its
+// writes, so that writing need not be checked line by line.
+type Stream struct {
+	*output
+
+	Terminal bool // a person looks at it, lines can be rewritten
+	Color    bool
+	Width    int // columns; 80 where unknown
+}
+
+// defaultWidth is that of the terminals that people resize least.
+const defaultWidth = 80
+
+// output remembers that it broke.
+type output struct {
+	to  io.Writer
+	err error
+}
+
+// Write writes unless an earlier write failed.
+func (o *output) Write(p []byte) (int, error) {
+	if o.err != nil {
+		return 0, o.err
+	}
+	n, err := o.to.Write(p)
+	o.err = err
+	return n, err
+}
+
+// Err returns the first error of a write.
+func (o *output) Err() error { return o.err }
+
+// NewStream tells what f can show. Colour needs a terminal and is off when the
+// environment sets NO_COLOR or TERM=dumb, or when noColor says so.
+func NewStream(f *os.File, environ []string, noColor bool) Stream {
+	s := Stream{output: &output{to: f}, Width: defaultWidth}
+	fd := int(f.Fd())
+	if !term.IsTerminal(fd) {
+		return s
+	}
+	dumb := slices.Contains(environ, "TERM=dumb")
+	s.Terminal = !dumb
+	s.Color = !dumb && !noColor && !slices.ContainsFunc(environ, func(e string) bool {
+		return strings.HasPrefix(e, "NO_COLOR=") && e != "NO_COLOR="
+	})
+	if w, _, err := term.GetSize(fd); err == nil && w > 0 {
+		s.Width = w
+	}
+	return s
+}
+
+// Style is a meaning that colour may carry; it always stands with a word.
+type Style string
+
+// The styles, as SGR parameters.
+const (
+	Bold    Style = "1"
+	Faint   Style = "2"
+	Good    Style = "32"
+	Warn    Style = "33"
+	Bad     Style = "31"
+	Cyan    Style = "36"
+	Magenta Style = "35"
+)
+
+// Paint returns s in a style, or unchanged where there is no colour.
+func (s Stream) Paint(style Style, text string) string {
+	if !s.Color || text == "" {
+		return text
+	}
+	return "\x1b[" + string(style) + "m" + text + "\x1b[0m"
+}

@@ -1,0 +1,137 @@
+package proof
+
+import (
+	"context"
+	"crypto/x509"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/docker/docker/api/types/container"
+	"github.com/docker/docker/pkg/stdcopy"
+
+	"mqtunnel/internal/lab/bench"
+	"mqtunnel/internal/lab/control"
+	"mqtunnel/internal/probe"
+	"mqtunnel/internal/secret"
+)
+
+// hostname is the public hostname of the proofs' projects.
+const hostname = "mqtt.example.com"
+
+// project is a project directory of a lab.
+type project struct {
+	b      *Bench
+	lab    *bench.Lab
+	dir    string
+	name   string
+	host   string
+	tunnel control.Credentials
+}
+
+// project prepares a project directory below dir with a tunnel of its own.
+func (b *Bench) project(ctx context.Context, lab *bench.Lab, dir, suffix, host string) (*project, error) {
+	tunnel, err := lab.Control.CreateTunnel(ctx, control.TunnelRequest{
+		Name: suffix, Hostnames: []control.Rule{{Hostname: host, Service: "http://mosquitto:9001"}},
+	})
+	if err != nil {
+		return nil, err
+	}
+	p := &project{b: b, lab: lab, dir: filepath.Join(dir, "p"+suffix), name: bench.ProjectName(lab.Name, suffix), host: host, tunnel: tunnel}
+	return p, lab.WriteProject(p.dir, bench.ProjectOptions{Name: p.name, Token: tunnel.Token})
+}
+
+// mqtunnel runs the binary in the project directory.
+func (p *project) mqtunnel(ctx context.Context, stdin string, args ...string) (result, error) {
+	return p.b.run(ctx, command{
+		dir: p.dir, stdin: stdin, path: p.b.binary("mqtunnel"), args: args,
+		env: []string{"SSL_CERT_FILE=" + filepath.Join(p.dir, "ca.pem")},
+	})
+}
+
+// must runs the binary and wants success.
+func (p *project) must(ctx context.Context, args ...string) (string, error) {
+	r, err := p.mqtunnel(ctx, "", args...)
+	if err == nil && r.code != 0 {
+		err = fmt.Errorf("mqtunnel %s: exit %d: %s", strings.Join(args, " "), r.code, r.err)
+	}
+	return r.out, err
+}
+
+// up brings the project up, to a proven message.
+func (p *project) up(ctx context.Context) error {
+	_, err := p.must(ctx, "up", "--timeout", "90s", "--connect-to", p.lab.ConnectTo(p.host))
+	return err
+}
+
+// container is the name of a service's container.
+func (p *project) container(service string) string { return p.name + "-" + service + "-1" }
+
+// target is how a client reaches the broker through the tunnel.
+func (p *project) target(user, password string) (probe.Target, error) {
+	route, err := probe.ParseConnectTo(p.lab.ConnectTo(p.host))
+	if err != nil {
+		return probe.Target{}, err
+	}
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(p.lab.CA)
+	return probe.Target{
+		URL: "wss://" + p.host + "/mqtt", ConnectTo: []probe.ConnectTo{route}, RootCAs: roots,
+		Username: user, Password: secret.New(password),
+	}, nil
+}
+
+// roundTrip sends a message through the tunnel as a user.
+func (p *project) roundTrip(ctx context.Context, user, password, topic string) error {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	target, err := p.target(user, password)
+	if err != nil {
+		return err
+	}
+	_, err = probe.RoundTrip(ctx, target, topic)
+	return err
+}
+
+// eventually tries until it succeeds or the time is up.
+func eventually(ctx context.Context, limit time.Duration, try func() error) error {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	for {
+		err := try()
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("after %v: %w", limit, err)
+		case <-time.After(200 * time.Millisecond):
+		}
+	}
+}
+
+// exec runs a command in a container and returns its output.
+func (b *Bench) exec(ctx context.Context, name string, cmd ...string) (string, error) {
+	created, err := b.Engine.ContainerExecCreate(ctx, name, container.ExecOptions{Cmd: cmd, AttachStdout: true, AttachStderr: true})
+	if err != nil {
+		return "", err
+	}
+	attached, err := b.Engine.ContainerExecAttach(ctx, created.ID, container.ExecAttachOptions{})
+	if err != nil {
+		return "", err
+	}
+	defer attached.Close()
+	var out strings.Builder
+	if _, err := stdcopy.StdCopy(&out, &out, attached.Reader); err != nil {
+		return "", err
+	}
+	info, err := b.Engine.ContainerExecInspect(ctx, created.ID)
+	if err != nil {
+		return "", err
+	}
+	if info.ExitCode != 0 {
+		return out.String(), fmt.Errorf("%s in %s: exit %d: %s", cmd[0], name, info.ExitCode, out.String())
+	}
+	return out.String(), nil
+}

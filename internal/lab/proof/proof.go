@@ -1,0 +1,126 @@
+// Package proof shows what the project promises: each proof drives the real
+// binary from outside, starts from a clean state and cleans up after itself.
+package proof
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/docker/docker/client"
+
+	"mqtunnel/internal/lab/bench"
+)
+
+// Proof is one promise and how it is shown.
+type Proof struct {
+	Name    string
+	Says    string        // what holds, in one sentence
+	Usually time.Duration // on two cores, images built
+	// Run shows it and returns the figure. An error is the bar that was missed.
+	Run func(context.Context, *Bench) (figure string, err error)
+}
+
+// quick is how long a proof may usually take to be run with every submission.
+const quick = time.Minute
+
+// Quick reports whether the proof usually takes under a minute.
+func (p Proof) Quick() bool { return p.Usually < quick }
+
+// All lists the proofs in the order in which they run.
+func All() []Proof {
+	return []Proof{
+		{"paste", "Every way in which people paste a token gets the right verdict, and .env is left right.", 10 * time.Second, paste},
+		{"token-nowhere", "With a project up, the token is in .env and the connector's secret file and nowhere else.", 40 * time.Second, tokenNowhere},
+		{"two-projects", "Two projects run side by side, and each command touches only its own.", 40 * time.Second, twoProjects},
+		{"comes-back", "Killed processes come back by themselves, and no retained message is gone without a word.", 50 * time.Second, comesBack},
+		{"revoked-stays-revoked", "A removed user stays out whatever restarts the broker.", 50 * time.Second, revoked},
+		{"lab-conformance", "The connector in use behaves as cloudflared does, behaviour by behaviour.", 90 * time.Second, conformance},
+		{"demo", "A fresh clone runs make demo, again, and make demo-down leaves nothing.", 150 * time.Second, demo},
+		{"tests", "A fresh clone passes make test, and no test is skipped.", 12 * time.Minute, tests},
+	}
+}
+
+// Bench is what proofs work with.
+type Bench struct {
+	Root   string // the work tree
+	Log    io.Writer
+	Engine *client.Client
+	// Cloudflared is the path of a real cloudflared, "" for the stand-in.
+	Cloudflared string
+}
+
+// binary returns the path of a program that make built.
+func (b *Bench) binary(name string) string { return filepath.Join(b.Root, "bin", name) }
+
+// logf tells how a proof gets on.
+func (b *Bench) logf(format string, args ...any) { fmt.Fprintf(b.Log, format+"\n", args...) }
+
+// result is what a program answered.
+type result struct {
+	out, err string
+	code     int
+}
+
+// all is both outputs.
+func (r result) all() string { return r.out + r.err }
+
+// command says what to run. Nothing of this process's environment but PATH and
+// HOME is passed on.
+type command struct {
+	dir   string
+	env   []string
+	stdin string
+	path  string
+	args  []string
+}
+
+// run runs a program to its end. Only a program that could not be run is an
+// error; its exit code is part of the answer.
+func (b *Bench) run(ctx context.Context, c command) (result, error) {
+	cmd := exec.CommandContext(ctx, c.path, c.args...) //nolint:gosec // programs of this work tree
+	cmd.Dir = c.dir
+	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME")}, c.env...) //nolint:forbidigo // the lab's command line is a thin edge itself
+	cmd.Stdin = strings.NewReader(c.stdin)
+	var out, errOut bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errOut
+	cmd.WaitDelay = 5 * time.Second
+	err := cmd.Run()
+	r := result{out: out.String(), err: errOut.String(), code: cmd.ProcessState.ExitCode()}
+	if _, exited := errors.AsType[*exec.ExitError](err); exited {
+		err = nil
+	}
+	return r, err
+}
+
+// lab starts a lab of the proof's own, with the project directory's parent, and
+// returns what removes both.
+func (b *Bench) lab(ctx context.Context, name string) (lab *bench.Lab, dir string, remove func() error, err error) {
+	lab, err = bench.Start(ctx, b.Engine, bench.Options{
+		Name: "proof-" + name, Root: b.Root, Log: b.logf, Cloudflared: b.Cloudflared, Ephemeral: true,
+	})
+	if err != nil {
+		return nil, "", nil, err
+	}
+	dir, err = os.MkdirTemp("", "mqtunnel-proof-")
+	if err != nil {
+		return nil, "", nil, errors.Join(err, lab.Stop(ctx))
+	}
+	return lab, dir, func() error {
+		ctx := context.WithoutCancel(ctx)
+		return errors.Join(bench.RemoveProjects(ctx, b.Engine, lab.Name), lab.Stop(ctx), os.RemoveAll(dir))
+	}, nil
+}
+
+// finish joins the error of a clean-up to that of the proof.
+func finish(err *error, remove func() error) { *err = errors.Join(*err, remove()) }
+
+// missed is a bar that was missed.
+func missed(format string, args ...any) error { return fmt.Errorf(format, args...) }

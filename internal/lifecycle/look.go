@@ -1,0 +1,202 @@
+package lifecycle
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"mqtunnel/internal/plan"
+	"mqtunnel/internal/probe"
+	"mqtunnel/internal/secret"
+)
+
+// Prober is the Engine as far as a probe needs it.
+type Prober interface {
+	Inspect(ctx context.Context, id string) (plan.Details, error)
+	CreateContainer(ctx context.Context, c plan.Creation) (id string, err error)
+	CopyFiles(ctx context.Context, id string, files []plan.File) error
+	Start(ctx context.Context, id string) error
+	Remove(ctx context.Context, id string, volumes bool) error
+	Logs(ctx context.Context, id string, o plan.LogOptions, each func(plan.LogLine) error) error
+	Probes(ctx context.Context) ([]plan.Container, error)
+}
+
+// View is from where a probe looks and what it is to find out.
+type View struct {
+	Project   string        // Compose project, for the label
+	Connector string        // container ID; "" looks from the network at once
+	Image     string        // image reference to make the probe's container from
+	Network   string        // network to look from when the connector is down
+	Binary    secret.Text   // mqtunnel for the Engine's platform
+	Request   probe.Request // holds the probe account's password
+}
+
+// probeLife is how long a probe container may exist at most. It ends by itself
+// well before; what is older was left behind by a killed run.
+const probeLife = time.Minute
+
+// probeMemory bounds the probe's memory, in bytes.
+const probeMemory = 128 << 20
+
+// errRestarted says that the connector restarted while the probe was looking:
+// it then sat in a dead network namespace and saw nothing but that.
+var errRestarted = errors.New("the connector restarted meanwhile")
+
+// Look runs the probe once in a short-lived container and returns its report.
+// While the connector runs the probe shares its network namespace, and sees
+// exactly what the connector sees; else it looks from the project's network. A
+// report from a namespace that died meanwhile is discarded and the look is
+// repeated once.
+func Look(ctx context.Context, e Prober, v View) (probe.Report, error) {
+	report, err := look(ctx, e, v)
+	if errors.Is(err, errRestarted) {
+		report, err = look(ctx, e, v)
+	}
+	if err != nil {
+		return probe.Report{}, fmt.Errorf("look from inside the network: %w", err)
+	}
+	return report, nil
+}
+
+func look(ctx context.Context, e Prober, v View) (probe.Report, error) {
+	mode, started := "", time.Time{}
+	if v.Connector != "" {
+		before, err := e.Inspect(ctx, v.Connector)
+		if err != nil {
+			return probe.Report{}, err
+		}
+		if before.State == plan.StateRunning {
+			mode, started = "container:"+before.ID, before.StartedAt
+		}
+	}
+	report, err := inContainer(ctx, e, v, mode)
+	if mode != "" {
+		after, ierr := e.Inspect(ctx, v.Connector)
+		if ierr == nil && !after.StartedAt.Equal(started) {
+			return probe.Report{}, errRestarted
+		}
+	}
+	return report, err
+}
+
+// inContainer runs the probe in a container of the given network mode, or on
+// the project's network when that is empty.
+func inContainer(ctx context.Context, e Prober, v View, mode string) (report probe.Report, err error) {
+	request, err := v.Request.Encode()
+	if err != nil {
+		return probe.Report{}, err
+	}
+	id, err := create(ctx, e, probeContainer(v, mode))
+	if err != nil {
+		return probe.Report{}, err
+	}
+	defer func() {
+		// Also when the caller gave up: what was made here goes.
+		err = errors.Join(err, e.Remove(context.WithoutCancel(ctx), id, true))
+	}()
+	files := []plan.File{
+		{Path: probe.BinaryPath, UID: probe.UID, GID: probe.GID, Mode: probe.BinaryMode, Content: v.Binary},
+		{Path: probe.RequestPath, UID: probe.UID, GID: probe.GID, Mode: probe.RequestMode, Content: request},
+	}
+	if err := e.CopyFiles(ctx, id, files); err != nil {
+		return probe.Report{}, err
+	}
+	if err := e.Start(ctx, id); err != nil {
+		return probe.Report{}, err
+	}
+	return readReport(ctx, e, id)
+}
+
+// createTime bounds the creation of a throw-away container.
+const createTime = 30 * time.Second
+
+// create makes a throw-away container. It is not cut short when the caller gives
+// up: the Engine would make the container all the same, and nobody would know it.
+func create(ctx context.Context, e Prober, c plan.Creation) (id string, err error) {
+	if err := ctx.Err(); err != nil {
+		return "", err
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), createTime)
+	defer cancel()
+	return e.CreateContainer(ctx, c)
+}
+
+// readReport waits for the one line that the probe writes.
+func readReport(ctx context.Context, e Prober, id string) (probe.Report, error) {
+	ctx, cancel := context.WithTimeout(ctx, probe.MaxDuration+5*time.Second)
+	defer cancel()
+	var line, complaint []byte
+	err := e.Logs(ctx, id, plan.LogOptions{Tail: -1, Follow: true}, func(l plan.LogLine) error {
+		if l.Stderr {
+			complaint = append(complaint, l.Text...)
+			return nil
+		}
+		line = append(line, l.Text...)
+		return errStopped
+	})
+	if err != nil && !errors.Is(err, errStopped) {
+		return probe.Report{}, fmt.Errorf("read report: %w", err)
+	}
+	if len(bytes.TrimSpace(line)) == 0 {
+		return probe.Report{}, fmt.Errorf("the probe wrote no report: %s", bytes.TrimSpace(complaint))
+	}
+	return probe.DecodeReport(line)
+}
+
+// probeContainer is what a probe's container is created with: no capability, no
+// new privileges, little memory, no health check, its own log, and gone when it
+// ends.
+func probeContainer(v View, mode string) plan.Creation {
+	name := fmt.Sprintf("%s-probe-%s", v.Project, rand.Text()[:8])
+	spec := plan.Spec{
+		Entrypoint:  []string{probe.BinaryPath},
+		Command:     []string{probe.Command, probe.RequestPath},
+		User:        fmt.Sprintf("%d:%d", probe.UID, probe.GID),
+		CapDrop:     []string{"ALL"},
+		SecurityOpt: []string{"no-new-privileges:true"},
+		Restart:     plan.Restart{Name: "no"},
+		Health:      &plan.Health{Test: []string{"NONE"}},
+		Logging:     &plan.Logging{Driver: "json-file", Options: map[string]string{"max-size": "1m", "max-file": "1"}},
+		MemoryLimit: probeMemory,
+		PidsLimit:   64,
+	}
+	if mode == "" && v.Network != "" {
+		spec.Networks = []plan.Endpoint{{Network: v.Network}}
+	}
+	return plan.Creation{
+		Name:        name,
+		Service:     plan.Service{Name: "probe", Image: v.Image, Spec: spec},
+		NetworkMode: mode,
+		AutoRemove:  true,
+		Labels: map[string]string{
+			plan.LabelProbe:    v.Project,
+			plan.LabelDeadline: strconv.FormatInt(time.Now().Add(probeLife).Unix(), 10),
+		},
+	}
+}
+
+// Sweep removes probe containers of the project that a killed run left behind:
+// those past their deadline, or with all every one.
+func Sweep(ctx context.Context, e Prober, project string, all bool) error {
+	left, err := e.Probes(ctx)
+	if err != nil {
+		return err
+	}
+	for _, c := range left {
+		if c.Labels[plan.LabelProbe] != project {
+			continue
+		}
+		deadline, perr := strconv.ParseInt(c.Labels[plan.LabelDeadline], 10, 64)
+		if !all && perr == nil && time.Now().Unix() < deadline {
+			continue
+		}
+		if err := e.Remove(ctx, c.ID, true); err != nil {
+			return fmt.Errorf("remove the probe %s that was left behind: %w", c.Name, err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,81 @@
+package lifecycle
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"mqtunnel/internal/mosquitto"
+	"mqtunnel/internal/plan"
+	"mqtunnel/internal/remedy"
+)
+
+// trialTime bounds how long a broker may take to say that it runs or why it
+// does not.
+const trialTime = 30 * time.Second
+
+// Try starts the broker's service with its files in a throw-away container
+// without its data volume, without a network and without published ports, and
+// waits until it runs or fails. A broker of version 2.1 that fails to start
+// empties its database, so a configuration is never tried on the real one.
+func Try(ctx context.Context, e Prober, project string, s plan.Service) (err error) {
+	ctx, cancel := context.WithTimeout(ctx, trialTime)
+	defer cancel()
+	s.Spec.Mounts = nil
+	s.Spec.Ports = nil
+	s.Spec.Networks = nil
+	s.Spec.NetworkMode = "none"
+	s.Spec.Restart = plan.Restart{Name: "no"}
+	s.Spec.Health = &plan.Health{Test: []string{"NONE"}}
+	id, err := create(ctx, e, plan.Creation{
+		Name: fmt.Sprintf("%s-trial-%s", project, rand.Text()[:8]), Service: s,
+		Labels: map[string]string{
+			plan.LabelProbe:    project,
+			plan.LabelDeadline: strconv.FormatInt(time.Now().Add(probeLife).Unix(), 10),
+		},
+	})
+	if err != nil {
+		return fmt.Errorf("try the broker's configuration: %w", err)
+	}
+	defer func() { err = errors.Join(err, e.Remove(context.WithoutCancel(ctx), id, true)) }()
+	if err := e.CopyFiles(ctx, id, s.Files); err != nil {
+		return fmt.Errorf("try the broker's configuration: %w", err)
+	}
+	if err := e.Start(ctx, id); err != nil {
+		return fmt.Errorf("try the broker's configuration: %w", err)
+	}
+	return verdict(ctx, e, id)
+}
+
+// verdict reads the trial's log until the broker runs or ends.
+func verdict(ctx context.Context, e Prober, id string) error {
+	var lines []mosquitto.Line
+	runs := false
+	err := e.Logs(ctx, id, plan.LogOptions{Tail: -1, Follow: true}, func(l plan.LogLine) error {
+		line := mosquitto.ParseLine(l.Text)
+		lines = append(lines, line)
+		if serving(line) {
+			runs = true
+			return errStopped
+		}
+		return nil
+	})
+	switch {
+	case runs:
+		return nil
+	case err != nil && !errors.Is(err, errStopped):
+		return fmt.Errorf("try the broker's configuration: %w", err)
+	}
+	if fault, found := mosquitto.FindFault(lines); found {
+		return remedy.Errorf(remedy.Input, fault.Hint, "the broker refuses its configuration: %s: %s", fault.Cause, fault.Line)
+	}
+	last := "it wrote nothing"
+	if n := len(lines); n > 0 {
+		last = strings.TrimSpace(lines[n-1].Text)
+	}
+	return remedy.Errorf(remedy.Input, "look at the files in mosquitto/conf.d", "the broker does not start with its configuration: %s", last)
+}

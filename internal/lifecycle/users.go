@@ -1,0 +1,112 @@
+package lifecycle
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path"
+	"strings"
+	"time"
+
+	"mqtunnel/internal/mosquitto"
+	"mqtunnel/internal/plan"
+	"mqtunnel/internal/secret"
+)
+
+// Login is an account whose login proves that the broker has read its files.
+type Login struct {
+	User     string
+	Password secret.Text
+}
+
+// FileReader is the Engine as far as reading injected files needs it.
+type FileReader interface {
+	ReadFile(ctx context.Context, id, path string, limit int64) (data []byte, found bool, err error)
+}
+
+// maxInjected bounds what is read back of an injected file, in bytes.
+const maxInjected = 8 << 20
+
+// ReadFile reads a file out of a container, running or not.
+func ReadFile(ctx context.Context, e FileReader, id, name string) (secret.Text, bool, error) {
+	data, found, err := e.ReadFile(ctx, id, name, maxInjected)
+	if err != nil || !found {
+		return secret.Text{}, false, err
+	}
+	return secret.New(string(data)), true, nil
+}
+
+// reloadTime bounds how long the broker may take to read its files again.
+const reloadTime = 10 * time.Second
+
+// ChangeUsers puts the project's password and ACL files into the running broker
+// without a moment at which one is half there, makes it read them, and proves by
+// a login that it did.
+func ChangeUsers(ctx context.Context, a Actor, id string, p plan.Project, login Login) error {
+	var files []plan.File
+	for _, s := range p.Services {
+		for _, f := range s.Files {
+			if f.Path == mosquitto.PasswdPath || f.Path == mosquitto.ACLPath {
+				files = append(files, f)
+			}
+		}
+	}
+	if err := Reload(ctx, a, id, files); err != nil {
+		return fmt.Errorf("put the users into the broker: %w", err)
+	}
+	if err := proveLogin(ctx, a, id, login); err != nil {
+		return fmt.Errorf("prove the change by a login: %w", err)
+	}
+	return nil
+}
+
+// loginDir is where the client in the broker's container finds its options; the
+// password is in a file there and in no argument list.
+const loginDir = "/mosquitto/config/login"
+
+// proveLogin logs in inside the broker's container until the broker accepts, and
+// removes the credentials again.
+func proveLogin(ctx context.Context, a Actor, id string, login Login) (err error) {
+	ctx, cancel := context.WithTimeout(ctx, reloadTime)
+	defer cancel()
+	options := fmt.Sprintf("-h 127.0.0.1\n-p 1883\n-u %s\n-P %s\n-i mqtunnel-login\n", login.User, login.Password.Reveal()) // the client reads it from a file
+	file := plan.File{
+		Path: path.Join(loginDir, "mosquitto_sub"), UID: mosquitto.UID, GID: mosquitto.GID, Mode: 0o600,
+		Content: secret.New(options),
+	}
+	if err := a.CopyFiles(ctx, id, []plan.File{file}); err != nil {
+		return err
+	}
+	defer func() {
+		_, rerr := a.Exec(context.WithoutCancel(ctx), id, []string{"rm", "-f", file.Path})
+		err = errors.Join(err, rerr)
+	}()
+	const once = "XDG_CONFIG_HOME=" + loginDir + " mosquitto_sub -t mqtunnel/login -E -W 3"
+	for {
+		res, err := a.Exec(ctx, id, []string{"sh", "-c", once})
+		if err != nil {
+			return err
+		}
+		if res.Code == 0 {
+			return nil
+		}
+		if perr := pause(ctx, 100*time.Millisecond); perr != nil {
+			return fmt.Errorf("the broker refuses user %s: exit %d: %s", login.User, res.Code, strings.TrimSpace(res.Output))
+		}
+	}
+}
+
+// HeldFiles reads the named files out of a container, as far as they are there.
+func HeldFiles(ctx context.Context, e FileReader, id string, names []string) (map[string]secret.Text, error) {
+	held := map[string]secret.Text{}
+	for _, name := range names {
+		text, found, err := ReadFile(ctx, e, id, name)
+		if err != nil {
+			return nil, err
+		}
+		if found {
+			held[name] = text
+		}
+	}
+	return held, nil
+}
