@@ -43,6 +43,7 @@ type flags struct {
 	noColor bool
 	quiet   bool
 	debug   bool
+	noWait  bool // --no-wait-lock
 }
 
 // Main runs the command line and returns the exit code. The first interrupt

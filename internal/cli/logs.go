@@ -3,6 +3,7 @@ package cli
 import (
 	"bufio"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -53,6 +54,7 @@ instead of obeyed; --raw prints the lines as they are, tokens blanked all the sa
 	fl.StringVarP(&f.tail, "tail", "n", "all", "the last `N` lines of each service")
 	fl.BoolVarP(&f.timestamps, "timestamps", "t", false, "show the Engine's time stamps")
 	fl.BoolVar(&f.raw, "raw", false, "print lines without prefix and as they are")
+	fl.BoolVar(&a.json, "json", false, "print one JSON object a line")
 	return cmd
 }
 
@@ -145,7 +147,35 @@ type logPrinter struct {
 	live  bool // somebody looks on: no line waits in the buffer
 }
 
+// logJSON is the form of a line with --json, tokens blanked all the same.
+type logJSON struct {
+	Schema  int       `json:"schema"`
+	Time    time.Time `json:"time"`
+	Service string    `json:"service"`
+	Stream  string    `json:"stream"`
+	Text    string    `json:"text"`
+}
+
+func (p *logPrinter) printJSON(e lifecycle.LogEntry) error {
+	line := logJSON{Schema: schema, Time: e.Line.Time.UTC(), Service: e.Service, Stream: "stdout", Text: display.Redact(e.Line.Text)}
+	if e.Line.Stderr {
+		line.Stream = "stderr"
+	}
+	enc := json.NewEncoder(p.out)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(line); err != nil {
+		return err
+	}
+	if p.live {
+		return p.out.Flush()
+	}
+	return nil
+}
+
 func (p *logPrinter) print(e lifecycle.LogEntry) error {
+	if p.app.json {
+		return p.printJSON(e)
+	}
 	if !p.flags.raw {
 		style := display.Cyan
 		if e.Service == plan.ServiceBroker {
@@ -179,7 +209,7 @@ func (s *session) reading(ctx context.Context) (project string, o plan.Observed,
 	if o, err = s.engine.Observe(ctx, plan.Query{Project: project}); err != nil {
 		return "", o, err
 	}
-	here := s.rendered() || s.app.flags.project != "" || s.settings.EnvMode != 0
+	here := s.rendered() || s.app.flags.project != "" || s.app.flags.dir != "" || s.settings.EnvMode != 0
 	if here {
 		return project, o, nil
 	}

@@ -22,11 +22,7 @@ func (a *App) renderCommand() *cobra.Command {
   mqtunnel render --write`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			dir, err := a.dir()
-			if err != nil {
-				return err
-			}
-			s, err := a.session(dir)
+			s, err := a.here()
 			if err != nil {
 				return err
 			}
@@ -37,6 +33,7 @@ func (a *App) renderCommand() *cobra.Command {
 			return s.printProject(cmd.Context())
 		},
 	}
+	a.jsonFlag(cmd)
 	cmd.Flags().BoolVar(&write, "write", false, "write the files into the project directory")
 	cmd.Flags().BoolVar(&force, "force", false, "write them over a compose.yaml that was edited by hand")
 	return cmd
@@ -51,12 +48,23 @@ func safeYAML(text string) string {
 	return strings.Join(parts, "\t")
 }
 
+// renderJSON is the form of the project with --json, secrets blanked.
+type renderJSON struct {
+	Schema    int    `json:"schema"`
+	Project   string `json:"project"`
+	Directory string `json:"directory"`
+	Compose   string `json:"compose"`
+}
+
 // printProject shows the Compose file as it is to be.
 func (s *session) printProject(ctx context.Context) error {
 	s.needProbe()
 	_, r, err := s.render(ctx, false)
 	if err != nil {
 		return err
+	}
+	if s.app.json {
+		return writeJSON(s.app.Out, renderJSON{Schema: schema, Project: r.Project.Name, Directory: s.dir, Compose: r.Shown()})
 	}
 	fmt.Fprint(s.app.Out, safeYAML(r.Shown()))
 	return nil

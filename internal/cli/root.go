@@ -43,6 +43,7 @@ Begin with: mqtunnel token set, then mqtunnel up.`,
 	f.StringVar(&a.flags.context, "context", "", "Docker context `NAME`")
 	f.BoolVar(&a.flags.noColor, "no-color", false, "never use colour")
 	f.BoolVarP(&a.flags.quiet, "quiet", "q", false, "print results and errors only")
+	f.BoolVar(&a.flags.noWait, "no-wait-lock", false, "stop when another mqtunnel is at work here, do not wait for it")
 	f.BoolVar(&a.flags.debug, "debug", false, "show the calls to the Docker Engine")
 
 	everyday := []*cobra.Command{a.upCommand(), a.downCommand(), a.statusCommand(), a.logsCommand(), a.userCommand(), a.tokenCommand()}

@@ -64,13 +64,18 @@ func (a *App) session(dir string) (*session, error) {
 	return &session{app: a, dir: dir, settings: settings, progress: display.NewProgress(a.Err, a.flags.quiet)}, nil
 }
 
-// open is session for commands that need the Engine.
-func (a *App) open(ctx context.Context) (*session, error) {
+// here is session for the project directory that the flags name.
+func (a *App) here() (*session, error) {
 	dir, err := a.dir()
 	if err != nil {
 		return nil, err
 	}
-	s, err := a.session(dir)
+	return a.session(dir)
+}
+
+// open is here for commands that need the Engine.
+func (a *App) open(ctx context.Context) (*session, error) {
+	s, err := a.here()
 	if err != nil {
 		return nil, err
 	}
@@ -118,7 +123,7 @@ func (s *session) note(text string) { s.show(lifecycle.Notice{Text: text}) }
 
 // lock makes this command the only one at work on the project directory.
 func (s *session) lock(ctx context.Context) (release func(), err error) {
-	free, err := engine.Lock(ctx, s.dir, true, func(holder string) {
+	free, err := engine.Lock(ctx, s.dir, !s.app.flags.noWait, func(holder string) {
 		s.note("waiting for another mqtunnel at work on this directory: " + holder)
 	})
 	if err != nil {

@@ -135,6 +135,13 @@ type tokenJSON struct {
 	Overridden bool   `json:"overridden"`
 }
 
+func tokenOf(token cloudflared.Token, source config.Entry) tokenJSON {
+	return tokenJSON{
+		Schema: schema, TunnelID: token.TunnelID, AccountTag: token.AccountTag, Endpoint: token.Endpoint,
+		Source: source.Source.String(), Overridden: source.Overridden,
+	}
+}
+
 func (a *App) tokenShowCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "show",
@@ -146,10 +153,7 @@ func (a *App) tokenShowCommand() *cobra.Command {
 				return err
 			}
 			if a.json {
-				return writeJSON(a.Out, tokenJSON{
-					Schema: schema, TunnelID: token.TunnelID, AccountTag: token.AccountTag, Endpoint: token.Endpoint,
-					Source: source.Source.String(), Overridden: source.Overridden,
-				})
+				return writeJSON(a.Out, tokenOf(token, source))
 			}
 			fmt.Fprintf(a.Out, "tunnel   %s\naccount  %s\n", token.TunnelID, display.Safe(token.AccountTag))
 			if token.Endpoint != "" {
@@ -177,10 +181,7 @@ func (a *App) tokenCheckCommand() *cobra.Command {
 				return err
 			}
 			if a.json {
-				return writeJSON(a.Out, tokenJSON{
-					Schema: schema, TunnelID: token.TunnelID, AccountTag: token.AccountTag, Endpoint: token.Endpoint,
-					Source: source.Source.String(), Overridden: source.Overridden,
-				})
+				return writeJSON(a.Out, tokenOf(token, source))
 			}
 			fmt.Fprintf(a.Out, "ok: a valid token for tunnel %s, from %s\n", token.TunnelID, source.Source)
 			if !a.flags.quiet {
@@ -195,11 +196,7 @@ func (a *App) tokenCheckCommand() *cobra.Command {
 
 // currentToken returns the token in use and where it comes from.
 func (a *App) currentToken() (cloudflared.Token, config.Entry, error) {
-	dir, err := a.dir()
-	if err != nil {
-		return cloudflared.Token{}, config.Entry{}, err
-	}
-	s, err := a.session(dir)
+	s, err := a.here()
 	if err != nil {
 		return cloudflared.Token{}, config.Entry{}, err
 	}
@@ -216,11 +213,7 @@ func (a *App) tokenRemoveCommand() *cobra.Command {
 mqtunnel down; to make the token worthless, refresh it in the Cloudflare dashboard.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			dir, err := a.dir()
-			if err != nil {
-				return err
-			}
-			s, err := a.session(dir)
+			s, err := a.here()
 			if err != nil {
 				return err
 			}

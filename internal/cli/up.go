@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"strings"
 	"time"
 
@@ -63,11 +64,7 @@ func (a *App) up(ctx context.Context, o upOptions) error {
 	if err != nil {
 		return err
 	}
-	dir, err := a.dir()
-	if err != nil {
-		return err
-	}
-	s, err := a.session(dir)
+	s, err := a.here()
 	if err != nil {
 		return err
 	}
@@ -195,7 +192,7 @@ func (u *upRun) compareFiles(ctx context.Context) error {
 	c, found := u.observed.Find(plan.ServiceConnector)
 	held, read := c.Files[render.TokenPath]
 	token, err := u.settings.ParseToken()
-	if err != nil || !found || read && held.Equal(token.Secret()) {
+	if err != nil || !found || !read || held.Equal(token.Secret()) {
 		return err
 	}
 	// The label decides under Compose: it changes when the token does.
@@ -239,7 +236,10 @@ func (u *upRun) preflight(ctx context.Context) error {
 	if err := lifecycle.CheckTunnel(p, token.TunnelID, all); err != nil {
 		return err
 	}
-	return lifecycle.CheckPorts(p, all)
+	if err := lifecycle.CheckPorts(p, all); err != nil || !u.engine.Local() {
+		return err
+	}
+	return lifecycle.CheckHostPorts(p, u.observed, net.Listen)
 }
 
 // fetch gets the images, decides again with what they are, and tries a changed

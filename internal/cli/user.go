@@ -121,7 +121,7 @@ func (a *App) userRemoveCommand() *cobra.Command {
 		Args:    oneArg("the user's name"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			name := args[0]
-			if err := a.confirm(cmd.Context(), "User "+display.Safe(name)+" is removed and disconnected.", yes || !a.interactive()); err != nil {
+			if err := a.confirm(cmd.Context(), "User "+display.Safe(name)+" is removed and disconnected.", yes); err != nil {
 				return err
 			}
 			change := userChange{name: name, verb: "removed"}
@@ -159,17 +159,13 @@ type userChange struct {
 
 // changeUser carries a change through: files first, then the running broker.
 func (a *App) changeUser(ctx context.Context, change userChange, generate bool) error {
-	dir, err := a.dir()
-	if err != nil {
-		return err
-	}
-	s, err := a.session(dir)
+	s, err := a.here()
 	if err != nil {
 		return err
 	}
 	defer s.close()
 	// A first look, so that a wrong name costs no password.
-	preview, err := render.ReadDirectory(dir)
+	preview, err := render.ReadDirectory(s.dir)
 	if err != nil {
 		return err
 	}
@@ -193,7 +189,7 @@ func (a *App) changeUser(ctx context.Context, change userChange, generate bool) 
 		return err
 	}
 	s.progress.End()
-	a.userResult(s, change, live, password, made)
+	a.userResult(ctx, s, change, live, password, made)
 	return nil
 }
 
@@ -306,7 +302,7 @@ func (s *session) runningBroker(ctx context.Context, p plan.Project) (plan.Conta
 }
 
 // userResult says what was done and how a client uses it.
-func (a *App) userResult(s *session, change userChange, live bool, password secret.Text, made bool) {
+func (a *App) userResult(ctx context.Context, s *session, change userChange, live bool, password secret.Text, made bool) {
 	when := "in effect now"
 	if !live {
 		when = "in effect with the next mqtunnel up"
@@ -318,14 +314,32 @@ func (a *App) userResult(s *session, change userChange, live bool, password secr
 	if change.verb != "added" || a.flags.quiet {
 		return
 	}
-	host := s.settings.Hostname
-	if host == "" {
-		host = "YOUR-HOSTNAME"
-	}
+	host := s.hostname(ctx)
 	topic := exampleTopic(s.dir, change.name)
 	fmt.Fprintf(a.Out, "\ntry it, with the password in MQTT_PASSWORD (mosquitto clients 2.1 or newer):\n")
 	fmt.Fprintf(a.Out, "  mosquitto_sub -h %s -p 443 --ws --tls-use-os-certs -u %s -P \"$MQTT_PASSWORD\" -t '%s'\n", host, change.name, topic)
 	fmt.Fprintf(a.Out, "  mosquitto_pub -h %s -p 443 --ws --tls-use-os-certs -u %s -P \"$MQTT_PASSWORD\" -t '%s' -m hello\n", host, change.name, topic)
+}
+
+// hostname returns the public hostname: as set, or as the connector's log tells
+// it, or a placeholder.
+func (s *session) hostname(ctx context.Context) string {
+	if s.settings.Hostname != "" {
+		return s.settings.Hostname
+	}
+	const unknown = "YOUR-HOSTNAME"
+	if s.engine == nil {
+		return unknown
+	}
+	o, err := s.engine.Observe(ctx, plan.Query{Project: s.settings.Project})
+	if err != nil {
+		return unknown
+	}
+	st, err := lifecycle.Inquire(ctx, s.engine, lifecycle.Inquiry{Project: s.settings.Project, Observed: o, Service: brokerService})
+	if names := st.Hostnames(brokerService); err == nil && len(names) > 0 {
+		return names[0]
+	}
+	return unknown
 }
 
 // exampleTopic returns a topic that the user may use.

@@ -2,6 +2,7 @@ package cloudflared
 
 import (
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -10,34 +11,36 @@ type CauseID string
 
 // The causes that the log tells.
 const (
-	CauseTokenInvalid  CauseID = "token-invalid"
-	CauseTokenMissing  CauseID = "token-missing"
-	CauseTokenFile     CauseID = "token-file"
-	CauseUsage         CauseID = "usage"
-	CauseSetting       CauseID = "setting"
-	CauseSecret        CauseID = "tunnel-secret"
-	CauseNoTunnel      CauseID = "tunnel-not-found"
-	CauseRefused       CauseID = "registration-refused"
-	CauseDNS           CauseID = "dns"
-	CauseAddressFamily CauseID = "edge-addresses"
-	CauseUDPBlocked    CauseID = "udp-7844"
-	CauseTCPBlocked    CauseID = "tcp-7844"
-	CauseNoRoute       CauseID = "no-route"
-	CauseFirewall      CauseID = "firewall"
-	CauseClock         CauseID = "clock"
-	CauseInterception  CauseID = "tls-interception"
-	CauseReset         CauseID = "tls-reset"
-	CauseEdgeSilent    CauseID = "edge-silent"
-	CauseMetrics       CauseID = "metrics-address"
-	CauseNoIngress     CauseID = "no-ingress"
-	CauseBadIngress    CauseID = "bad-ingress"
-	CauseOriginName    CauseID = "origin-name"
-	CauseOriginRefused CauseID = "origin-refused"
-	CauseOriginTimeout CauseID = "origin-timeout"
-	CauseOriginNoHTTP  CauseID = "origin-not-http"
-	CauseOriginTLS     CauseID = "origin-tls"
-	CauseOriginProxy   CauseID = "origin-proxy"
-	CauseOrigin        CauseID = "origin"
+	CauseTokenInvalid CauseID = "token-invalid"
+	CauseTokenMissing CauseID = "token-missing"
+	CauseTokenFile    CauseID = "token-file"
+	CauseUsage        CauseID = "usage"
+	CauseSetting      CauseID = "setting"
+	CauseSecret       CauseID = "tunnel-secret"
+	CauseNoTunnel     CauseID = "tunnel-not-found"
+	CauseRefused      CauseID = "registration-refused"
+	// CauseRefusedSilently is a refusal whose reason the log does not tell.
+	CauseRefusedSilently CauseID = "registration-refused-silently"
+	CauseDNS             CauseID = "dns"
+	CauseAddressFamily   CauseID = "edge-addresses"
+	CauseUDPBlocked      CauseID = "udp-7844"
+	CauseTCPBlocked      CauseID = "tcp-7844"
+	CauseNoRoute         CauseID = "no-route"
+	CauseFirewall        CauseID = "firewall"
+	CauseClock           CauseID = "clock"
+	CauseInterception    CauseID = "tls-interception"
+	CauseReset           CauseID = "tls-reset"
+	CauseEdgeSilent      CauseID = "edge-silent"
+	CauseMetrics         CauseID = "metrics-address"
+	CauseNoIngress       CauseID = "no-ingress"
+	CauseBadIngress      CauseID = "bad-ingress"
+	CauseOriginName      CauseID = "origin-name"
+	CauseOriginRefused   CauseID = "origin-refused"
+	CauseOriginTimeout   CauseID = "origin-timeout"
+	CauseOriginNoHTTP    CauseID = "origin-not-http"
+	CauseOriginTLS       CauseID = "origin-tls"
+	CauseOriginProxy     CauseID = "origin-proxy"
+	CauseOrigin          CauseID = "origin"
 )
 
 // Cause is why the connector does not do its work, as its log tells. Sentence and
@@ -137,8 +140,15 @@ func (d *diagnosis) match(line Line, event Event) {
 	}
 }
 
-// add makes a failure the newest one, in place of an older one of its kind.
+// add makes a failure the newest one, in place of an older one of its kind. One
+// that tells no reason does not stand before one that does.
 func (d *diagnosis) add(s standing) {
+	told := func(old standing) bool {
+		return old.topic == ofEdge && old.index == s.index && old.cause.ID != CauseRefusedSilently
+	}
+	if s.cause.ID == CauseRefusedSilently && slices.ContainsFunc(d.open, told) {
+		return
+	}
 	d.settle(func(old standing) bool { return old.cause.ID == s.cause.ID && old.index == s.index })
 	d.open = append(d.open, s)
 }

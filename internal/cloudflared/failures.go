@@ -88,6 +88,13 @@ func refusals() []failure {
 			sentence: "Cloudflare refuses the token", hint: hintNewToken,
 		},
 		{
+			// Over QUIC the edge's answer stands nowhere in the log, see
+			// cloudflared 2026.8.2 connection/quic_connection.go.
+			topic: ofEdge, message: serveError, cause: "control stream encountered a failure while serving", id: CauseRefusedSilently,
+			sentence: "Cloudflare's edge takes the connection and then refuses it; over QUIC the log does not say why: most likely the token was refreshed, or its tunnel is gone",
+			hint:     hintNewToken + "\nto see the edge's words, set TUNNEL_TRANSPORT_PROTOCOL=http2 in .env and type: mqtunnel up",
+		},
+		{
 			topic: ofEdge, message: "Register tunnel error from server side", cause: "context deadline exceeded", id: CauseEdgeSilent,
 			sentence: "the edge does not answer the registration", hint: "wait a minute; see https://www.cloudflarestatus.com",
 		},

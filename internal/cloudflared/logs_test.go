@@ -116,6 +116,7 @@ func TestTheLogTellsTheCause(t *testing.T) {
 		"setting":                    {[]string{start, `ERR Couldn't start tunnel error="invalid value for edge-ip-version: 5"`}, cloudflared.CauseSetting},
 		"old secret":                 {[]string{start, `ERR Register tunnel error from server side error="Unauthorized: Invalid tunnel secret" connIndex=0`}, cloudflared.CauseSecret},
 		"secret, quic":               {[]string{start, `ERR failed to serve the control stream error="Unauthorized: Invalid tunnel secret" connIndex=0`, `ERR Serve tunnel error error="control stream encountered a failure while serving" connIndex=0`}, cloudflared.CauseSecret},
+		"refused, quic, as of 2026.8": {[]string{start, `ERR failed to run the datagram handler error="context canceled" connIndex=0`, `ERR Serve tunnel error error="control stream encountered a failure while serving" connIndex=0`}, cloudflared.CauseRefusedSilently},
 		"tunnel gone":                {[]string{start, `WRN Register tunnel error from server side error="Unauthorized: Record for tunnel not found" connIndex=0`}, cloudflared.CauseNoTunnel},
 		"refused":                    {[]string{start, `ERR Register tunnel error from server side error="Unauthorized: no idea" connIndex=0`}, cloudflared.CauseRefused},
 		"edge silent":                {[]string{start, `ERR Register tunnel error from server side error="context deadline exceeded" connIndex=0`}, cloudflared.CauseEdgeSilent},

@@ -107,6 +107,8 @@ func TestAWrongValueIsNamedWithItsPlaceAndTheRemedy(t *testing.T) {
 		"TUNNEL_EDGE_IP_VERSION=5":             {"not known", "auto, 4, 6"},
 		"TUNNEL_LOGLEVEL=warning":              {"not known", "warn"},
 		"TUNNEL_GRACE_PERIOD=30":               {"not a time", "30s"},
+		"TUNNEL_GRACE_PERIOD=5":                {"not a time", "write the unit too: 5s"}, // cloudflared ends with 0, without a word
+		"TUNNEL_GRACE_PERIOD=-5s":              {"out of range", "1s"},
 		"TUNNEL_GRACE_PERIOD=4m":               {"out of range", "3m"},
 		"TUNNEL_GRACE_PERIOD=0s":               {"out of range", "1s"},
 		"CF_ACCESS_CLIENT_ID=x":                {"without CF_ACCESS_CLIENT_SECRET", "set CF_ACCESS_CLIENT_SECRET"},

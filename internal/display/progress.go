@@ -18,14 +18,13 @@ type Progress struct {
 	out       Stream
 	quiet     bool
 	transient bool // the last line on the terminal may be rewritten
-	pulled    map[string]int64
-	last      time.Time
+	pulled    map[string]time.Time // by image: when its pull was last told
 	lastWait  string
 }
 
 // NewProgress returns a Progress that writes to out.
 func NewProgress(out Stream, quiet bool) *Progress {
-	return &Progress{out: out, quiet: quiet, pulled: map[string]int64{}}
+	return &Progress{out: out, quiet: quiet, pulled: map[string]time.Time{}}
 }
 
 // Show prints one event.
@@ -82,12 +81,28 @@ func (p *Progress) status(text string) {
 		return
 	}
 	p.End()
-	text = "… " + text
-	if r := []rune(text); len(r) >= p.out.Width {
-		text = string(r[:p.out.Width-1])
-	}
-	fmt.Fprint(p.out, p.out.Paint(Faint, text))
+	// A line that wraps could not be rewritten, and one that is full wraps too.
+	fmt.Fprint(p.out, p.out.Paint(Faint, cut("… "+text, p.out.Width-1)))
 	p.transient = true
+}
+
+// firstWide is from where characters may take two columns: Hangul, the East Asian
+// scripts and symbols all lie above.
+const firstWide = '\u1100'
+
+// cut shortens text to a number of columns. It rather takes a character for too
+// wide than for too narrow.
+func cut(text string, columns int) string {
+	for i, r := range text {
+		columns--
+		if r >= firstWide && r != '…' {
+			columns--
+		}
+		if columns < 0 {
+			return text[:i]
+		}
+	}
+	return text
 }
 
 // waiting shows what a stage last saw; elsewhere than on a terminal only when it
@@ -98,7 +113,7 @@ func (p *Progress) waiting(e lifecycle.Waiting) {
 		p.status(fmt.Sprintf("waiting for the %s: %s", stageName(e.Stage), text))
 		return
 	}
-	if key := e.Saw + e.Hint; key != p.lastWait {
+	if key := string(e.Stage) + e.Saw + e.Hint; key != p.lastWait {
 		p.lastWait = key
 		p.line(Warn, "waiting", fmt.Sprintf("for the %s: %s", stageName(e.Stage), text))
 		for l := range strings.SplitSeq(e.Hint, "\n") {
@@ -123,10 +138,10 @@ func (p *Progress) pulling(u plan.PullProgress) {
 		p.status(text)
 		return
 	}
-	if _, begun := p.pulled[u.Ref]; begun && time.Since(p.last) < pullInterval {
+	if last, begun := p.pulled[u.Ref]; begun && time.Since(last) < pullInterval {
 		return
 	}
-	p.pulled[u.Ref], p.last = u.Done, time.Now()
+	p.pulled[u.Ref] = time.Now()
 	p.line(Faint, "pull", text)
 }
 
@@ -157,7 +172,7 @@ func verb(s plan.Step, done bool) string {
 		kind = "volume"
 	default:
 	}
-	return fmt.Sprintf("%s %s %s (%s)", word, kind, Safe(s.Subject), s.Why)
+	return Safe(fmt.Sprintf("%s %s %s (%s)", word, kind, s.Subject, s.Why))
 }
 
 // stageName words a stage for a person.

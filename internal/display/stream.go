@@ -8,6 +8,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 
 	"golang.org/x/term"
 )
@@ -27,12 +28,15 @@ const defaultWidth = 80
 
 // output remembers that it broke.
 type output struct {
+	mu  sync.Mutex // lines of several goroutines stay whole
 	to  io.Writer
 	err error
 }
 
-// Write writes unless an earlier write failed.
+// Write writes unless an earlier write failed. It is safe for concurrent use.
 func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
 	if o.err != nil {
 		return 0, o.err
 	}
@@ -42,7 +46,11 @@ func (o *output) Write(p []byte) (int, error) {
 }
 
 // Err returns the first error of a write.
-func (o *output) Err() error { return o.err }
+func (o *output) Err() error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.err
+}
 
 // NewStream tells what f can show. Colour needs a terminal and is off when the
 // environment sets NO_COLOR or TERM=dumb, or when noColor says so.

@@ -2,6 +2,7 @@ package lifecycle
 
 import (
 	"context"
+	"fmt"
 	"sync"
 	"time"
 
@@ -54,6 +55,9 @@ func image(ctx context.Context, e Puller, ref, platform string, emit func(Event)
 		return plan.Image{}, err
 	}
 	emit(Pulled{Ref: ref, Took: time.Since(start)})
-	img, _, err = e.Image(ctx, ref, platform)
+	img, found, err = e.Image(ctx, ref, platform)
+	if err == nil && !found {
+		err = fmt.Errorf("image %s was pulled, and the Engine does not have it", ref)
+	}
 	return img, err
 }

@@ -6,7 +6,6 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"strconv"
 	"time"
 
 	"mqtunnel/internal/plan"
@@ -35,10 +34,6 @@ type View struct {
 	Request   probe.Request // holds the probe account's password
 }
 
-// probeLife is how long a probe container may exist at most. It ends by itself
-// well before; what is older was left behind by a killed run.
-const probeLife = time.Minute
-
 // probeMemory bounds the probe's memory, in bytes.
 const probeMemory = 128 << 20
 
@@ -50,8 +45,11 @@ var errRestarted = errors.New("the connector restarted meanwhile")
 // While the connector runs the probe shares its network namespace, and sees
 // exactly what the connector sees; else it looks from the project's network. A
 // report from a namespace that died meanwhile is discarded and the look is
-// repeated once.
+// repeated once. Probes of the project that a killed run left are removed first.
+// When ctx ends, the container is removed all the same.
 func Look(ctx context.Context, e Prober, v View) (probe.Report, error) {
+	// What cannot be removed now keeps nobody from looking: the next look tries again.
+	_ = Sweep(ctx, e, v.Project, false)
 	report, err := look(ctx, e, v)
 	if errors.Is(err, errRestarted) {
 		report, err = look(ctx, e, v)
@@ -76,7 +74,10 @@ func look(ctx context.Context, e Prober, v View) (probe.Report, error) {
 	report, err := inContainer(ctx, e, v, mode)
 	if mode != "" {
 		after, ierr := e.Inspect(ctx, v.Connector)
-		if ierr == nil && !after.StartedAt.Equal(started) {
+		switch {
+		case ierr != nil && err == nil:
+			return probe.Report{}, ierr // nobody knows then what was looked at
+		case ierr == nil && (!after.StartedAt.Equal(started) || after.State != plan.StateRunning):
 			return probe.Report{}, errRestarted
 		}
 	}
@@ -94,10 +95,7 @@ func inContainer(ctx context.Context, e Prober, v View, mode string) (report pro
 	if err != nil {
 		return probe.Report{}, err
 	}
-	defer func() {
-		// Also when the caller gave up: what was made here goes.
-		err = errors.Join(err, e.Remove(context.WithoutCancel(ctx), id, true))
-	}()
+	defer func() { err = errors.Join(err, discard(ctx, e, id)) }()
 	files := []plan.File{
 		{Path: probe.BinaryPath, UID: probe.UID, GID: probe.GID, Mode: probe.BinaryMode, Content: v.Binary},
 		{Path: probe.RequestPath, UID: probe.UID, GID: probe.GID, Mode: probe.RequestMode, Content: request},
@@ -111,19 +109,9 @@ func inContainer(ctx context.Context, e Prober, v View, mode string) (report pro
 	return readReport(ctx, e, id)
 }
 
-// createTime bounds the creation of a throw-away container.
-const createTime = 30 * time.Second
-
-// create makes a throw-away container. It is not cut short when the caller gives
-// up: the Engine would make the container all the same, and nobody would know it.
-func create(ctx context.Context, e Prober, c plan.Creation) (id string, err error) {
-	if err := ctx.Err(); err != nil {
-		return "", err
-	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), createTime)
-	defer cancel()
-	return e.CreateContainer(ctx, c)
-}
+// maxComplaint bounds what is kept of a probe's words when it has no report, in
+// bytes.
+const maxComplaint = 4 << 10
 
 // readReport waits for the one line that the probe writes.
 func readReport(ctx context.Context, e Prober, id string) (probe.Report, error) {
@@ -132,7 +120,7 @@ func readReport(ctx context.Context, e Prober, id string) (probe.Report, error) 
 	var line, complaint []byte
 	err := e.Logs(ctx, id, plan.LogOptions{Tail: -1, Follow: true}, func(l plan.LogLine) error {
 		if l.Stderr {
-			complaint = append(complaint, l.Text...)
+			complaint = append(complaint, l.Text[:min(len(l.Text), maxComplaint-len(complaint))]...)
 			return nil
 		}
 		line = append(line, l.Text...)
@@ -172,31 +160,6 @@ func probeContainer(v View, mode string) plan.Creation {
 		Service:     plan.Service{Name: "probe", Image: v.Image, Spec: spec},
 		NetworkMode: mode,
 		AutoRemove:  true,
-		Labels: map[string]string{
-			plan.LabelProbe:    v.Project,
-			plan.LabelDeadline: strconv.FormatInt(time.Now().Add(probeLife).Unix(), 10),
-		},
+		Labels:      throwAwayLabels(v.Project),
 	}
-}
-
-// Sweep removes probe containers of the project that a killed run left behind:
-// those past their deadline, or with all every one.
-func Sweep(ctx context.Context, e Prober, project string, all bool) error {
-	left, err := e.Probes(ctx)
-	if err != nil {
-		return err
-	}
-	for _, c := range left {
-		if c.Labels[plan.LabelProbe] != project {
-			continue
-		}
-		deadline, perr := strconv.ParseInt(c.Labels[plan.LabelDeadline], 10, 64)
-		if !all && perr == nil && time.Now().Unix() < deadline {
-			continue
-		}
-		if err := e.Remove(ctx, c.ID, true); err != nil {
-			return fmt.Errorf("remove the probe %s that was left behind: %w", c.Name, err)
-		}
-	}
-	return nil
 }

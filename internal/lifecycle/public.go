@@ -10,15 +10,15 @@ import (
 	"mqtunnel/internal/probe"
 )
 
-// publicRetry is the pause between two round trips that failed.
-const publicRetry = time.Second
-
-// dashboardGrace is how long a fault that only the dashboard can mend may last
-// where nobody looks on: a change there takes some seconds to reach every edge.
-const dashboardGrace = 10 * time.Second
-
-// publicTry bounds one round trip.
-const publicTry = 15 * time.Second
+const (
+	// publicRetry is the pause between two round trips that failed.
+	publicRetry = time.Second
+	// publicTry bounds one round trip.
+	publicTry = 15 * time.Second
+	// dashboardGrace is how long a fault that only the dashboard can mend may last
+	// where nobody looks on: a change there takes some seconds to reach every edge.
+	dashboardGrace = 10 * time.Second
+)
 
 // PublicURL is what clients connect to.
 func PublicURL(hostname string) string {
@@ -27,13 +27,17 @@ func PublicURL(hostname string) string {
 
 // public sends a message through the public hostname until it comes back.
 func (w *waiter) public(ctx context.Context) (hostname string, result probe.Result, err error) {
-	w.emit(StageBegan{Stage: StagePublic})
-	hostname = w.hostname(w.facts.view())
-	target := w.Public
-	target.URL = PublicURL(hostname)
-	start, told := time.Now(), probe.Class("")
+	w.begin(StagePublic)
+	start := time.Now()
+	var last error
 	for {
-		result, err = w.once(ctx, target)
+		v := w.facts.view()
+		w.furtherConnections(v)
+		if name := w.hostname(v); name != "" {
+			hostname = name // the dashboard may change it meanwhile
+		}
+		result, err = w.once(ctx, hostname)
+		w.furtherConnections(w.facts.view())
 		if err == nil {
 			w.emit(StageReached{
 				Stage: StagePublic, Took: time.Since(start),
@@ -41,44 +45,45 @@ func (w *waiter) public(ctx context.Context) (hostname string, result probe.Resu
 			})
 			return hostname, result, nil
 		}
-		fault, known := errors.AsType[*probe.Error](err)
-		if ctx.Err() != nil || !known {
-			return hostname, result, w.publicEnd(ctx, err)
+		if ctx.Err() == nil || last == nil {
+			last = err // one that was only cut short tells less than the one before
 		}
-		if !w.Patient && dashboards(fault.Class) && time.Since(start) > dashboardGrace {
-			return hostname, result, notReady(StagePublic, fault.Error(), fault.Hint())
+		if ctx.Err() == nil {
+			fault, known := errors.AsType[*probe.Error](err)
+			if !known {
+				return hostname, result, err
+			}
+			if !w.Patient && dashboards(fault.Class) && time.Since(start) > dashboardGrace {
+				return hostname, result, notReady(StagePublic, fault.Error(), fault.Hint())
+			}
+			w.tell(StagePublic, trouble{saw: fault.Error(), hint: fault.Hint()}, "")
 		}
-		if fault.Class != told || !w.Patient {
-			told = fault.Class
-			w.emit(Waiting{Stage: StagePublic, Saw: fault.Error(), Hint: fault.Hint()})
-		}
-		w.last = err
-		if perr := pause(ctx, publicRetry); perr != nil {
-			return hostname, result, w.publicEnd(ctx, err)
+		if pause(ctx, publicRetry) != nil {
+			return hostname, result, publicEnd(ctx, last, w.Timeout)
 		}
 	}
 }
 
 // once makes one round trip.
-func (w *waiter) once(ctx context.Context, target probe.Target) (probe.Result, error) {
+func (w *waiter) once(ctx context.Context, hostname string) (probe.Result, error) {
 	ctx, cancel := context.WithTimeout(ctx, publicTry)
 	defer cancel()
+	target := w.Public
+	target.URL = PublicURL(hostname)
 	return probe.RoundTrip(ctx, target, w.Topic)
 }
 
-// publicEnd is the answer when the time is up, or the person gave up.
-func (w *waiter) publicEnd(ctx context.Context, err error) error {
+// publicEnd is the answer when the time is up, or the person gave up: last is how
+// the last round trip failed.
+func publicEnd(ctx context.Context, last error, waited time.Duration) error {
 	if !errors.Is(context.Cause(ctx), errTimeout) {
-		return context.Canceled
-	}
-	if w.last != nil {
-		err = w.last // the one under way was only cut short
+		return ctx.Err()
 	}
 	hint := ""
-	if fault, ok := errors.AsType[*probe.Error](err); ok {
+	if fault, ok := errors.AsType[*probe.Error](last); ok {
 		hint = fault.Hint()
 	}
-	return notReady(StagePublic, fmt.Sprintf("%v (waited %v)", err, w.Timeout), hint)
+	return notReady(StagePublic, fmt.Sprintf("%v (waited %v)", last, waited), hint)
 }
 
 // dashboards reports whether a fault stays until somebody changes something in

@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"strconv"
 	"strings"
 	"time"
 
@@ -19,13 +18,14 @@ import (
 const trialTime = 30 * time.Second
 
 // Try starts the broker's service with its files in a throw-away container
-// without its data volume, without a network and without published ports, and
-// waits until it runs or fails. A broker of version 2.1 that fails to start
-// empties its database, so a configuration is never tried on the real one.
+// without volumes, without a network and without published ports, and waits until
+// it runs or fails. A broker of version 2.1 that fails to start empties its
+// database, so a configuration is never tried on the real one. Bind mounts stay,
+// read-only: a directive may name a file in one.
 func Try(ctx context.Context, e Prober, project string, s plan.Service) (err error) {
 	ctx, cancel := context.WithTimeout(ctx, trialTime)
 	defer cancel()
-	s.Spec.Mounts = nil
+	s.Spec.Mounts = trialMounts(s.Spec.Mounts)
 	s.Spec.Ports = nil
 	s.Spec.Networks = nil
 	s.Spec.NetworkMode = "none"
@@ -33,49 +33,61 @@ func Try(ctx context.Context, e Prober, project string, s plan.Service) (err err
 	s.Spec.Health = &plan.Health{Test: []string{"NONE"}}
 	id, err := create(ctx, e, plan.Creation{
 		Name: fmt.Sprintf("%s-trial-%s", project, rand.Text()[:8]), Service: s,
-		Labels: map[string]string{
-			plan.LabelProbe:    project,
-			plan.LabelDeadline: strconv.FormatInt(time.Now().Add(probeLife).Unix(), 10),
-		},
+		Labels: throwAwayLabels(project),
 	})
 	if err != nil {
 		return fmt.Errorf("try the broker's configuration: %w", err)
 	}
-	defer func() { err = errors.Join(err, e.Remove(context.WithoutCancel(ctx), id, true)) }()
+	defer func() { err = errors.Join(err, discard(ctx, e, id)) }()
 	if err := e.CopyFiles(ctx, id, s.Files); err != nil {
 		return fmt.Errorf("try the broker's configuration: %w", err)
 	}
 	if err := e.Start(ctx, id); err != nil {
 		return fmt.Errorf("try the broker's configuration: %w", err)
 	}
-	return verdict(ctx, e, id)
+	return verdict(ctx, e, id, s.Spec.TTY)
+}
+
+// trialMounts returns what a trial may see of the broker's mounts.
+func trialMounts(mounts []plan.Mount) []plan.Mount {
+	var kept []plan.Mount
+	for _, m := range mounts {
+		if m.Type == plan.MountBind && m.Target != mosquitto.DataPath && !strings.HasPrefix(m.Target, mosquitto.DataPath+"/") {
+			m.ReadOnly = true
+			kept = append(kept, m)
+		}
+	}
+	return kept
 }
 
 // verdict reads the trial's log until the broker runs or ends.
-func verdict(ctx context.Context, e Prober, id string) error {
+func verdict(ctx context.Context, e Prober, id string, terminal bool) error {
 	var lines []mosquitto.Line
 	runs := false
-	err := e.Logs(ctx, id, plan.LogOptions{Tail: -1, Follow: true}, func(l plan.LogLine) error {
+	err := e.Logs(ctx, id, plan.LogOptions{Tail: -1, Follow: true, TTY: terminal}, func(l plan.LogLine) error {
 		line := mosquitto.ParseLine(l.Text)
-		lines = append(lines, line)
+		lines = keep(lines, line)
 		if serving(line) {
 			runs = true
 			return errStopped
 		}
 		return nil
 	})
+	last := "it wrote nothing"
+	if n := len(lines); n > 0 {
+		last = strings.TrimSpace(lines[n-1].Text)
+	}
 	switch {
 	case runs:
 		return nil
-	case err != nil && !errors.Is(err, errStopped):
+	case errors.Is(ctx.Err(), context.DeadlineExceeded):
+		return remedy.Errorf(remedy.Failed, "is this machine very busy? try again: mqtunnel up",
+			"try the broker's configuration: the broker did not run within %v; last seen: %s", trialTime, last)
+	case err != nil:
 		return fmt.Errorf("try the broker's configuration: %w", err)
 	}
 	if fault, found := mosquitto.FindFault(lines); found {
 		return remedy.Errorf(remedy.Input, fault.Hint, "the broker refuses its configuration: %s: %s", fault.Cause, fault.Line)
-	}
-	last := "it wrote nothing"
-	if n := len(lines); n > 0 {
-		last = strings.TrimSpace(lines[n-1].Text)
 	}
 	return remedy.Errorf(remedy.Input, "look at the files in mosquitto/conf.d", "the broker does not start with its configuration: %s", last)
 }

@@ -61,8 +61,10 @@ func ChangeUsers(ctx context.Context, a Actor, id string, p plan.Project, login 
 }
 
 // loginDir is where the client in the broker's container finds its options; the
-// password is in a file there and in no argument list.
-const loginDir = "/mosquitto/config/login"
+// password is in a file there and in no argument list. The directory belongs to
+// the broker's user, who alone can remove the file again: one that an upload
+// makes belongs to root.
+const loginDir = "/mosquitto/config"
 
 // proveLogin logs in inside the broker's container until the broker accepts, and
 // removes the credentials again.
@@ -74,13 +76,11 @@ func proveLogin(ctx context.Context, a Actor, id string, login Login) (err error
 		Path: path.Join(loginDir, "mosquitto_sub"), UID: mosquitto.UID, GID: mosquitto.GID, Mode: 0o600,
 		Content: secret.New(options),
 	}
+	// Also when the upload failed: it may have got as far as the file.
+	defer func() { err = errors.Join(err, removeFile(ctx, a, id, file.Path)) }()
 	if err := a.CopyFiles(ctx, id, []plan.File{file}); err != nil {
 		return err
 	}
-	defer func() {
-		_, rerr := a.Exec(context.WithoutCancel(ctx), id, []string{"rm", "-f", file.Path})
-		err = errors.Join(err, rerr)
-	}()
 	const once = "XDG_CONFIG_HOME=" + loginDir + " mosquitto_sub -t mqtunnel/login -E -W 3"
 	for {
 		res, err := a.Exec(ctx, id, []string{"sh", "-c", once})
@@ -94,6 +94,20 @@ func proveLogin(ctx context.Context, a Actor, id string, login Login) (err error
 			return fmt.Errorf("the broker refuses user %s: exit %d: %s", login.User, res.Code, strings.TrimSpace(res.Output))
 		}
 	}
+}
+
+// removeFile removes a file inside a container, also when the caller gave up.
+func removeFile(ctx context.Context, a Actor, id, name string) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), reloadTime)
+	defer cancel()
+	res, err := a.Exec(ctx, id, []string{"rm", "-f", name})
+	if err == nil && res.Code != 0 {
+		err = fmt.Errorf("exit %d: %s", res.Code, strings.TrimSpace(res.Output))
+	}
+	if err != nil {
+		return fmt.Errorf("remove %s: %w", name, err)
+	}
+	return nil
 }
 
 // HeldFiles reads the named files out of a container, as far as they are there.

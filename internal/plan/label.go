@@ -1,5 +1,10 @@
 package plan
 
+import (
+	"maps"
+	"strings"
+)
+
 // Labels that Docker Compose writes and reads on containers, networks and
 // volumes (docker/compose pkg/api/labels.go), spelled exactly so.
 const (
@@ -20,7 +25,7 @@ const (
 
 // Labels of mqtunnel's own.
 const (
-	// LabelManaged stands on both services and names what they are to mqtunnel:
+	// LabelRole stands on both services and names what they are to mqtunnel:
 	// "broker" or "connector".
 	LabelRole = "io.mqtunnel.role"
 	// LabelTunnel holds the tunnel ID that the connector was rendered for.
@@ -49,3 +54,49 @@ const (
 // ComposeVersion is what LabelVersion says: the Compose whose conventions the
 // labels and hashes follow.
 const ComposeVersion = "5.5.0"
+
+// ContainerLabels returns all labels of a service's container: the service's
+// own, Compose's, and those of the step that creates it.
+func ContainerLabels(p Project, s Service, img Image, step Step) map[string]string {
+	labels := maps.Clone(s.Spec.Labels)
+	if labels == nil {
+		labels = map[string]string{}
+	}
+	maps.Copy(labels, map[string]string{
+		LabelProject:     p.Name,
+		LabelService:     s.Name,
+		LabelConfigHash:  s.Hash,
+		LabelImage:       img.Label,
+		LabelOneoff:      "False",
+		LabelNumber:      "1",
+		LabelDependsOn:   "",
+		LabelWorkingDir:  p.Dir,
+		LabelConfigFiles: strings.Join(p.ConfigFiles, ","),
+		LabelVersion:     ComposeVersion,
+	})
+	for _, l := range step.Labels {
+		k, v, _ := strings.Cut(l, "=")
+		labels[k] = v
+	}
+	return labels
+}
+
+// NetworkLabels returns all labels of a network that the project creates.
+func NetworkLabels(p Project, n Network) map[string]string {
+	labels := maps.Clone(n.Labels)
+	if labels == nil {
+		labels = map[string]string{}
+	}
+	maps.Copy(labels, map[string]string{LabelProject: p.Name, LabelNetwork: n.Key, LabelVersion: ComposeVersion, LabelConfigHash: n.Hash})
+	return labels
+}
+
+// VolumeLabels returns all labels of a volume that the project creates.
+func VolumeLabels(p Project, v Volume) map[string]string {
+	labels := maps.Clone(v.Labels)
+	if labels == nil {
+		labels = map[string]string{}
+	}
+	maps.Copy(labels, map[string]string{LabelProject: p.Name, LabelVolume: v.Key, LabelVersion: ComposeVersion, LabelConfigHash: v.Hash})
+	return labels
+}

@@ -1,8 +1,6 @@
 package plan
 
 import (
-	"fmt"
-	"maps"
 	"regexp"
 	"slices"
 	"strconv"
@@ -298,89 +296,3 @@ var temporaryName = regexp.MustCompile(`^[0-9a-f]{12}_`)
 // TemporaryName reports whether a container's name is one that a recreate gives
 // before it renames, so that it is seen only after an interruption.
 func TemporaryName(name string) bool { return temporaryName.MatchString(name) }
-
-// ContainerLabels returns all labels of a service's container: the service's
-// own, Compose's, and those of the step that creates it.
-func ContainerLabels(p Project, s Service, img Image, step Step) map[string]string {
-	labels := maps.Clone(s.Spec.Labels)
-	if labels == nil {
-		labels = map[string]string{}
-	}
-	maps.Copy(labels, map[string]string{
-		LabelProject:     p.Name,
-		LabelService:     s.Name,
-		LabelConfigHash:  s.Hash,
-		LabelImage:       img.Label,
-		LabelOneoff:      "False",
-		LabelNumber:      "1",
-		LabelDependsOn:   "",
-		LabelWorkingDir:  p.Dir,
-		LabelConfigFiles: strings.Join(p.ConfigFiles, ","),
-		LabelVersion:     ComposeVersion,
-	})
-	for _, l := range step.Labels {
-		k, v, _ := strings.Cut(l, "=")
-		labels[k] = v
-	}
-	return labels
-}
-
-// NetworkLabels returns all labels of a network that the project creates.
-func NetworkLabels(p Project, n Network) map[string]string {
-	labels := maps.Clone(n.Labels)
-	if labels == nil {
-		labels = map[string]string{}
-	}
-	maps.Copy(labels, map[string]string{LabelProject: p.Name, LabelNetwork: n.Key, LabelVersion: ComposeVersion, LabelConfigHash: n.Hash})
-	return labels
-}
-
-// VolumeLabels returns all labels of a volume that the project creates.
-func VolumeLabels(p Project, v Volume) map[string]string {
-	labels := maps.Clone(v.Labels)
-	if labels == nil {
-		labels = map[string]string{}
-	}
-	maps.Copy(labels, map[string]string{LabelProject: p.Name, LabelVolume: v.Key, LabelVersion: ComposeVersion, LabelConfigHash: v.Hash})
-	return labels
-}
-
-// Conflict is a container that stands in the way of the project.
-type Conflict struct {
-	Container Container
-	Name      string // the name or port that both want
-}
-
-// Conflicts lists containers that are not of this project and hold a name that
-// it wants.
-func Conflicts(p Project, o Observed) []Conflict {
-	var list []Conflict
-	for _, s := range p.Services {
-		for _, c := range o.Foreign {
-			if c.Name == s.ContainerName && c.Project() != p.Name {
-				list = append(list, Conflict{Container: c, Name: c.Name})
-			}
-		}
-	}
-	return list
-}
-
-// Elsewhere returns the directory that the running project of this name belongs
-// to, when it is another one.
-func Elsewhere(p Project, o Observed) (dir string, elsewhere bool) {
-	for _, c := range o.Containers {
-		if d := c.Labels[LabelWorkingDir]; d != "" && d != p.Dir {
-			return d, true
-		}
-	}
-	return "", false
-}
-
-// Describe names a container's owner for a person: the Compose project and its
-// directory, or that it was started by hand.
-func (c Container) Describe() string {
-	if c.Project() == "" {
-		return fmt.Sprintf("container %s, started outside Compose", c.Name)
-	}
-	return fmt.Sprintf("container %s of Compose project %s in %s", c.Name, c.Project(), c.Labels[LabelWorkingDir])
-}

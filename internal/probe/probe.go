@@ -43,6 +43,7 @@ type Request struct {
 	Password      secret.Text
 	Topic         string        // the topic that the account may use
 	Metrics       string        // optional: HOST:PORT of the connector's metrics server, e.g. "127.0.0.1:20241"
+	Dial          []string      // optional: HOST:PORT to which TCP is tried, at most MaxDials
 	Timeout       time.Duration // of each check, 0 is DefaultTimeout, at most MaxTimeout
 }
 
@@ -52,6 +53,15 @@ const (
 	DefaultTimeout = 6 * time.Second
 	MaxTimeout     = 8 * time.Second
 )
+
+// MaxDials bounds Request.Dial.
+const MaxDials = 8
+
+// Dialed is whether TCP got through to an address.
+type Dialed struct {
+	Check
+	Address string `json:"address"` // as asked for
+}
 
 // Report is what the probe saw.
 type Report struct {
@@ -71,6 +81,7 @@ type Report struct {
 	Config Endpoint `json:"config"` // /config
 	Tunnel Endpoint `json:"tunnel"` // /diag/tunnel
 
+	Dials []Dialed `json:"dials,omitempty"` // in the order of Request.Dial
 	Proxy []string `json:"proxy,omitempty"` // names of the proxy variables that are set
 }
 

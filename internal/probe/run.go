@@ -87,6 +87,10 @@ func Run(ctx context.Context, req Request, environ []string) Report {
 	look(req.Metrics != "", func() { r.Ready = endpoint(ctx, req.Metrics, "/ready") })
 	look(req.Metrics != "", func() { r.Config = endpoint(ctx, req.Metrics, "/config") })
 	look(req.Metrics != "", func() { r.Tunnel = endpoint(ctx, req.Metrics, "/diag/tunnel") })
+	r.Dials = make([]Dialed, len(req.Dial))
+	for i, address := range req.Dial {
+		look(true, func() { r.Dials[i] = Dialed{Address: address, Check: connects(ctx, address)} })
+	}
 	_ = group.Wait() // no look returns an error, each stands in the report
 	r.Took = time.Since(started)
 	return r
@@ -116,6 +120,21 @@ func lookUp(ctx context.Context, name string) (Check, []string) {
 	}
 	slices.Sort(addresses)
 	return outcome(a.started, nil), slices.Compact(addresses)
+}
+
+// connects tries TCP to an address.
+func connects(ctx context.Context, address string) Check {
+	started := time.Now()
+	a, err := newAttempt(Target{URL: "mqtt://" + address})
+	if err != nil {
+		return outcome(started, err)
+	}
+	a.subject = address
+	conn, err := a.dial(ctx)
+	if err == nil {
+		_ = conn.Close() // that it could be opened is all that counts
+	}
+	return outcome(started, err)
 }
 
 func roundTrip(ctx context.Context, target Target, topic string) (Check, Result) {

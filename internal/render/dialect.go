@@ -49,7 +49,7 @@ func Dialects(text []byte, keys []string, environ map[string]string) []Differenc
 	}
 	theirs, err := composeEnv(source, environ)
 	if err != nil {
-		return []Difference{{Line: errorLine(err), Fix: singleQuotes("KEY")}}
+		return []Difference{{Line: errorLine(err, source, environ), Fix: singleQuotes("KEY")}}
 	}
 	var out []Difference
 	for _, key := range keys {
@@ -102,9 +102,10 @@ func keyLine(source, key string) int {
 // is text: the process environment environ over the file. An error names the
 // line and holds nothing of the file.
 func Environment(environ map[string]string, text []byte) (map[string]string, error) {
-	out, err := composeEnv(strings.TrimPrefix(string(text), "\ufeff"), environ)
+	source := strings.TrimPrefix(string(text), "\ufeff")
+	out, err := composeEnv(source, environ)
 	if err != nil {
-		return nil, remedy.Errorf(remedy.Input, singleQuotes("KEY"), "%s", Difference{Line: errorLine(err)})
+		return nil, remedy.Errorf(remedy.Input, singleQuotes("KEY"), "%s", Difference{Line: errorLine(err, source, environ)})
 	}
 	maps.Copy(out, environ)
 	return out, nil
@@ -122,16 +123,25 @@ func composeEnv(text string, environ map[string]string) (map[string]string, erro
 	return out, nil
 }
 
-// errorLine finds the line number in an error of compose-go, whose text quotes
-// the file and is shown nowhere.
-func errorLine(err error) int {
-	m := regexp.MustCompile(`line (\d+)`).FindStringSubmatch(err.Error())
-	if m == nil {
+// errorLine finds the line number of an error that compose-go has for text. What
+// the error says quotes the file and is shown nowhere.
+func errorLine(err error, text string, environ map[string]string) int {
+	if m := regexp.MustCompile(`line (\d+)`).FindStringSubmatch(err.Error()); m != nil {
+		if n, err := strconv.Atoi(m[1]); err == nil {
+			return n
+		}
+	}
+	// Variables are replaced without a number: it is the line behind the longest
+	// beginning of the file that can be read.
+	const most = 1000 // lines: the search is quadratic
+	lines := strings.SplitAfter(text, "\n")
+	if len(lines) > most {
 		return 0
 	}
-	n, err := strconv.Atoi(m[1])
-	if err != nil {
-		return 0 // longer than any file
+	for n := len(lines) - 1; n > 0; n-- {
+		if _, err := composeEnv(strings.Join(lines[:n], ""), environ); err == nil {
+			return n + 1
+		}
 	}
-	return n
+	return 1
 }

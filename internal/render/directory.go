@@ -4,17 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
-	"os"
 	"path"
-	"slices"
 	"strings"
 
 	"mqtunnel/compose"
 	"mqtunnel/internal/config"
 	"mqtunnel/internal/mosquitto"
 	"mqtunnel/internal/plan"
+	"mqtunnel/internal/projectdir"
 	"mqtunnel/internal/remedy"
 )
 
@@ -24,10 +22,6 @@ const (
 	ACLName    = "mosquitto/acl"
 	ConfDName  = "mosquitto/conf.d"
 )
-
-// maxBrokerFile bounds what is read of one of the broker's files, in bytes: a
-// password file of some ten thousand users.
-const maxBrokerFile = 8 << 20
 
 // Directory is what a project directory holds besides the settings: the users,
 // what they may do, further directives, and the Compose file as it is.
@@ -42,75 +36,54 @@ type Directory struct {
 // ReadDirectory reads and checks the files of a project directory. Missing ones
 // are empty. Errors are remedy.Errors that name file and line, and hold no hash.
 func ReadDirectory(dir string) (*Directory, error) {
-	root, err := os.OpenRoot(dir)
+	opened, err := projectdir.Open(dir)
 	if err != nil {
-		return nil, fmt.Errorf("open project directory: %w", cause(err))
+		return nil, err
 	}
-	defer root.Close() //nolint:errcheck // nothing was written
+	defer opened.Close() //nolint:errcheck // nothing was written
 	d := &Directory{Path: dir}
-	passwd, err := readBounded(root, PasswdName)
+	passwd, err := read(opened, PasswdName)
 	if err != nil {
 		return nil, err
 	}
-	if d.Passwords, err = mosquitto.ParsePasswords(PasswdName, passwd); err != nil {
+	if d.Passwords, err = mosquitto.ParsePasswords(PasswdName, string(passwd)); err != nil {
 		return nil, err
 	}
-	acl, err := readBounded(root, ACLName)
+	acl, err := read(opened, ACLName)
 	if err != nil {
 		return nil, err
 	}
-	if d.ACL, err = mosquitto.ParseACL(ACLName, acl); err != nil {
+	if d.ACL, err = mosquitto.ParseACL(ACLName, string(acl)); err != nil {
 		return nil, err
 	}
-	if d.Conf, err = readConfD(root); err != nil {
+	if d.Conf, err = readConfD(opened); err != nil {
 		return nil, err
 	}
-	d.Existing, err = Existing(dir)
+	d.Existing, err = read(opened, FileName)
 	return d, err
-}
-
-// readBounded returns a file's text, "" when there is none.
-func readBounded(root *os.Root, name string) (string, error) {
-	file, err := root.Open(name)
-	if errors.Is(err, fs.ErrNotExist) {
-		return "", nil
-	}
-	if err != nil {
-		return "", fileError("read "+name, err)
-	}
-	defer file.Close() //nolint:errcheck // nothing was written
-	text, err := io.ReadAll(io.LimitReader(file, maxBrokerFile+1))
-	if err == nil && len(text) > maxBrokerFile {
-		err = errors.New("the file is too large")
-	}
-	if err != nil {
-		return "", fileError("read "+name, err)
-	}
-	return string(text), nil
 }
 
 // readConfD reads the user's further directives in the order in which the broker
 // would: by the bytes of their names.
-func readConfD(root *os.Root) ([]mosquitto.ConfFile, error) {
-	entries, err := fs.ReadDir(root.FS(), ConfDName)
+func readConfD(d *projectdir.Dir) ([]mosquitto.ConfFile, error) {
+	entries, err := d.List(ConfDName)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, fileError("read "+ConfDName, err)
+		return nil, err
 	}
 	var files []mosquitto.ConfFile
 	for _, e := range entries {
 		if e.IsDir() || !strings.HasSuffix(e.Name(), ".conf") {
 			continue
 		}
-		text, err := readBounded(root, path.Join(ConfDName, e.Name()))
+		text, err := read(d, path.Join(ConfDName, e.Name()))
 		if err != nil {
 			return nil, err
 		}
-		files = append(files, mosquitto.ConfFile{Name: e.Name(), Text: text})
+		files = append(files, mosquitto.ConfFile{Name: e.Name(), Text: string(text)})
 	}
-	slices.SortFunc(files, func(a, b mosquitto.ConfFile) int { return strings.Compare(a.Name, b.Name) })
 	return mosquitto.CheckConf(files)
 }
 

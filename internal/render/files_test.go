@@ -7,14 +7,14 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 
+	"mqtunnel/internal/config"
 	"mqtunnel/internal/remedy"
 	"mqtunnel/internal/render"
+	"mqtunnel/internal/secret"
 )
 
 func TestAPersonsEditIsSeen(t *testing.T) {
@@ -127,6 +127,8 @@ func TestBothReadersOfEnvAgreeOrTheLineIsNamed(t *testing.T) {
 		{"OTHER=pa$$word\nKEY=x\n", 0, ""},
 		{"SET=pa$$word\nKEY=x\n", 0, ""},
 		{"A=1\nA B=x\nKEY=x\n", 2, ""},
+		{"A='1\n2'\nB=${\nKEY=x\n", 3, ""},
+		{"B=\"${A:?gone}\"\r\nKEY=x\n", 1, ""},
 	} {
 		got := render.Dialects([]byte(c.text), []string{"KEY", "SET"}, map[string]string{"HOME": "/root", "SET": "by the environment"})
 		if c.line == 0 {
@@ -153,6 +155,52 @@ func TestADifferenceInEnvHoldsNoValue(t *testing.T) {
 			t.Errorf("%q: %v", text, err)
 		}
 	}
+}
+
+// setReads sets K in text as config does and returns what config made of it, and
+// whether Docker Compose's own reader finds the same.
+func setReads(t *testing.T, text, value string) {
+	t.Helper()
+	file, err := config.ParseEnv([]byte(text))
+	if err != nil || file.Set("K", secret.New(value)) != nil {
+		return // refused, with a reason
+	}
+	if _, err := render.Environment(nil, []byte(text)); err != nil {
+		return // refused as it was, with the line
+	}
+	edited := file.Text().Reveal()
+	env, err := render.Environment(nil, []byte(edited))
+	if err != nil {
+		t.Errorf("%q with K=%q: Docker Compose cannot read %q: %v", text, value, edited, err)
+		return
+	}
+	if got, ok := env["K"]; !ok || got != value {
+		t.Errorf("%q with K=%q: Docker Compose reads %q in %q", text, value, got, edited)
+	}
+	if d := render.Dialects([]byte(edited), []string{"K"}, nil); len(d) != 0 {
+		t.Errorf("%q with K=%q: %v", text, value, d)
+	}
+}
+
+func TestALineThatComposeCannotReadIsNumbered(t *testing.T) {
+	_, err := render.Environment(nil, []byte("# one\nA=1\n\nB=${\nC=1\n"))
+	if err == nil || err.Error() != ".env:4: Docker Compose cannot read this line" {
+		t.Errorf("error %v", err)
+	}
+}
+
+func FuzzWhatIsSetReadsTheSameInDockerCompose(f *testing.F) {
+	for _, text := range []string{
+		"", "A=1\nK=old # c\n", "export K='x\ny' # z\r\nB: 2", "\ufeff#K=\nK=1\nK=\"2\"\n", "K= # c", "K=x # y # z", "export  K =  'v'", "A=$K\n",
+		"K=a$b", "# it's\nK: x", "A='x'\nK=1\nB=\"y\"", "A=\"\\n\"\nK=",
+	} {
+		for _, value := range []string{
+			"", "plain", "two words", "a$b$${c}`d", "#a", "a #b", `a"b\c`, "it's", "ab+/c==", `\n`, "é\u00a0ü", " space ", "a=b:c", `"`, `\\x`, "${K}", "'", "a,b;c&d|e", "\u2028",
+		} {
+			f.Add(text, value)
+		}
+	}
+	f.Fuzz(setReads)
 }
 
 func TestTheProcessEnvironmentWins(t *testing.T) {
@@ -213,89 +261,32 @@ func TestFilesAreWrittenWholeAndPrivate(t *testing.T) {
 	}
 }
 
-func TestAFileThatIsRightIsNotTouched(t *testing.T) {
-	dir := t.TempDir()
-	put(t, dir, "compose.yaml", "same")
-	path := filepath.Join(dir, "compose.yaml")
-	before, err := os.Stat(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := render.Write(dir, render.Target{Name: "compose.yaml", Data: []byte("same"), Mode: 0o600}); err != nil {
-		t.Fatal(err)
-	}
-	after, err := os.Stat(path)
-	if err != nil || !os.SameFile(before, after) {
-		t.Errorf("the file was replaced (%v)", err)
-	}
-}
-
-func TestWhatAKilledProcessLeftIsRemoved(t *testing.T) {
-	dir := t.TempDir()
-	put(t, dir, "compose.yaml.mqtunnel-new-OLD", "secret")
-	put(t, dir, "compose.yaml.mqtunnel-new-NOW", "another process")
-	old := time.Now().Add(-time.Hour)
-	if err := os.Chtimes(filepath.Join(dir, "compose.yaml.mqtunnel-new-OLD"), old, old); err != nil {
-		t.Fatal(err)
-	}
-	if err := render.Write(dir, render.Target{Name: "compose.yaml", Data: []byte("x"), Mode: 0o600}); err != nil {
-		t.Fatal(err)
-	}
-	left, _ := filepath.Glob(filepath.Join(dir, "*.mqtunnel-new-*"))
-	if len(left) != 1 || !strings.HasSuffix(left[0], "NOW") {
-		t.Errorf("left: %v, want the new one alone", left)
-	}
-}
-
-func TestLinksAreNotFollowed(t *testing.T) {
+func TestALinkOutOfTheDirectoryIsNotRead(t *testing.T) {
 	outside := t.TempDir()
 	put(t, outside, "victim", "whole")
-	for _, name := range []string{"compose.yaml", "mosquitto/passwd"} {
+	for _, name := range []string{"compose.yaml", "mosquitto/passwd", "mosquitto/acl", "mosquitto/conf.d/a.conf"} {
 		dir := t.TempDir()
-		if name == "compose.yaml" {
-			if err := os.Symlink(filepath.Join(outside, "victim"), filepath.Join(dir, name)); err != nil {
-				t.Fatal(err)
-			}
-			if text, err := render.Existing(dir); err == nil {
-				t.Errorf("%s: a link out of the directory reads as %q", name, text)
-			}
-		} else if err := os.Symlink(outside, filepath.Join(dir, "mosquitto")); err != nil {
+		put(t, dir, name, "")
+		if err := os.Remove(filepath.Join(dir, name)); err != nil {
 			t.Fatal(err)
 		}
-		if err := render.Write(dir, render.Target{Name: name, Data: []byte("x"), Mode: 0o600}); err == nil {
-			t.Errorf("%s: a link is written through", name)
+		if err := os.Symlink(filepath.Join(outside, "victim"), filepath.Join(dir, name)); err != nil {
+			t.Fatal(err)
 		}
-		entries, err := os.ReadDir(outside)
-		if err != nil || len(entries) != 1 {
-			t.Errorf("%s: outside now holds %v (%v)", name, entries, err)
-		}
-		if text, _ := os.ReadFile(filepath.Join(outside, "victim")); string(text) != "whole" {
-			t.Errorf("%s: the file outside is now %q", name, text)
+		if _, err := render.ReadDirectory(dir); remedy.CodeOf(err) != remedy.Input || !strings.HasPrefix(err.Error(), "read "+name+": ") {
+			t.Errorf("%s: error %v", name, err)
 		}
 	}
 }
 
-func TestNewFilesBelongToTheOwnerOfTheDirectory(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Log("not root: files belong to whoever makes them")
-		return
-	}
-	const uid = 4711
-	dir := t.TempDir()
-	if err := os.Chown(dir, uid, uid); err != nil {
+func TestAnOverrideMayBeALink(t *testing.T) {
+	elsewhere, dir := t.TempDir(), t.TempDir()
+	put(t, elsewhere, "mine.yaml", "services: {}\n")
+	if err := os.Symlink(filepath.Join(elsewhere, "mine.yaml"), filepath.Join(dir, "compose.override.yaml")); err != nil {
 		t.Fatal(err)
 	}
-	if err := render.Write(dir, render.Target{Name: "mosquitto/acl", Data: []byte("x"), Mode: 0o600}); err != nil {
-		t.Fatal(err)
-	}
-	for _, name := range []string{"mosquitto", "mosquitto/acl"} {
-		info, err := os.Stat(filepath.Join(dir, name))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if stat, ok := info.Sys().(*syscall.Stat_t); !ok || stat.Uid != uid || stat.Gid != uid {
-			t.Errorf("%s belongs to %d:%d, want %d", name, stat.Uid, stat.Gid, uid)
-		}
+	if name, text, err := render.Override(dir); name != "compose.override.yaml" || string(text) != "services: {}\n" || err != nil {
+		t.Errorf("Override = %q, %q, %v", name, text, err)
 	}
 }
 

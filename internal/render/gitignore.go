@@ -193,3 +193,11 @@ func indexPaths(data []byte) []string {
 	}
 	return out
 }
+
+// cause strips the path that an error of package os repeats.
+func cause(err error) error {
+	if e, ok := errors.AsType[*fs.PathError](err); ok {
+		return e.Err
+	}
+	return err
+}

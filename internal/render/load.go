@@ -6,9 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"maps"
-	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -20,6 +18,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"mqtunnel/internal/plan"
+	"mqtunnel/internal/projectdir"
 	"mqtunnel/internal/remedy"
 )
 
@@ -30,8 +29,9 @@ const FileName = "compose.yaml"
 // Load returns the project that rendered, the text of dir's compose.yaml, makes
 // together with the user's override file, read as `docker compose` would read
 // both in dir. env is what Compose interpolates from: the process environment
-// over .env, see Environment. Keys that cannot be carried out are refused by
-// name, file and line, as a remedy.Error. No error holds a value of env.
+// over .env, see Environment. Keys that cannot be carried out and variables that
+// are not set, which Compose takes for blank with a warning, are refused by name,
+// file and line, as a remedy.Error. No error holds a value of env.
 func Load(ctx context.Context, dir string, rendered []byte, env map[string]string) (plan.Project, error) {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
@@ -43,12 +43,17 @@ func Load(ctx context.Context, dir string, rendered []byte, env map[string]strin
 		return plan.Project{}, err
 	}
 	if name != "" {
-		if err := checkOverride(name, text); err != nil {
+		if err := checkOverride(name, text, env); err != nil {
 			return plan.Project{}, err
 		}
 		files = append(files, types.ConfigFile{Filename: filepath.Join(dir, name), Content: text})
 	}
 	project, err := load(ctx, dir, files, env)
+	if err != nil && name != "" {
+		if clash := checkLimits(ctx, dir, files, env); clash != nil {
+			return plan.Project{}, clash
+		}
+	}
 	if err != nil {
 		return plan.Project{}, refuse(name, scrub(err, env))
 	}
@@ -57,43 +62,42 @@ func Load(ctx context.Context, dir string, rendered []byte, env map[string]strin
 
 // Override returns the name and the text of the override file that Compose
 // would merge in dir, or "" when there is none. Where there are several Compose
-// takes the first in its own order, and so does Override.
+// takes the first in its own order, and so does Override. It may be a link.
 func Override(dir string) (name string, text []byte, err error) {
 	for _, name := range cli.DefaultOverrideFileNames {
-		text, err := os.ReadFile(filepath.Join(dir, name))
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
+		text, err := linked(dir, name)
+		if err != nil || text != nil {
+			return name, text, err
 		}
-		if err != nil {
-			return "", nil, remedy.Errorf(remedy.Input, "make the file readable, or remove it", "read %s: %w", name, cause(err))
-		}
-		return name, text, nil
 	}
 	return "", nil, nil
 }
 
-// cause strips the path that an error of package os repeats.
-func cause(err error) error {
-	if e, ok := errors.AsType[*fs.PathError](err); ok {
-		return e.Err
+// linked returns the text of a file of the user's, nil when there is none.
+func linked(dir, name string) ([]byte, error) {
+	d, err := projectdir.OpenLinked(dir, name)
+	if err != nil {
+		return nil, err
 	}
-	return err
+	defer d.Close() //nolint:errcheck // nothing was written
+	return read(d, name)
 }
 
 // load reads files with compose-go in the steps of the Compose CLI: environment
 // of services last, unused networks and volumes dropped. Our own file alone
 // needs no check against the schema, which costs more than all the rest.
-func load(ctx context.Context, dir string, files []types.ConfigFile, env map[string]string) (*types.Project, error) {
+func load(ctx context.Context, dir string, files []types.ConfigFile, env map[string]string, options ...func(*loader.Options)) (*types.Project, error) {
 	// compose-go warns through logrus alone, in the middle of our output.
 	logrus.SetOutput(io.Discard)
 	details := types.ConfigDetails{WorkingDir: dir, ConfigFiles: files, Environment: maps.Clone(env)}
 	if details.Environment == nil {
 		details.Environment = types.Mapping{}
 	}
-	project, err := loader.LoadWithContext(ctx, details, func(o *loader.Options) {
+	options = append(options, func(o *loader.Options) {
 		o.SkipResolveEnvironment = true
 		o.SkipValidation = len(files) == 1
 	})
+	project, err := loader.LoadWithContext(ctx, details, options...)
 	if err != nil {
 		return nil, err
 	}

@@ -15,8 +15,9 @@ import (
 )
 
 // checkOverride refuses what an override file asks for and no container would
-// get, naming the key and the line. What is wrong as YAML is refused as well.
-func checkOverride(name string, text []byte) error {
+// get, naming the key and the line, and variables that env does not set. What is
+// wrong as YAML is refused as well.
+func checkOverride(name string, text []byte, env map[string]string) error {
 	decoder := yaml.NewDecoder(bytes.NewReader(text))
 	for {
 		var document yaml.Node
@@ -31,6 +32,9 @@ func checkOverride(name string, text []byte) error {
 		c.walk(&document, overrideKeys(), nil)
 		if c.err != nil {
 			return c.err
+		}
+		if err := checkVariables(name, &document, env); err != nil {
+			return err
 		}
 	}
 }

@@ -74,8 +74,12 @@ func withSettings(file string, settings []string) ([]byte, error) {
 		return nil, err
 	}
 	var out strings.Builder
-	for _, line := range settings {
-		fmt.Fprintln(&out, line)
+	for i, line := range settings {
+		key, _, _ := strings.Cut(line, "=")
+		// The last one that says something about a key counts.
+		if !slices.ContainsFunc(settings[i+1:], func(s string) bool { return strings.HasPrefix(s, key+"=") }) {
+			fmt.Fprintln(&out, line)
+		}
 	}
 	for line := range strings.Lines(string(old)) {
 		key, _, _ := strings.Cut(strings.TrimSpace(line), "=")

@@ -82,7 +82,7 @@ func twoProjects(ctx context.Context, b *Bench) (figure string, err error) {
 		{"status"},
 		{"logs"},
 		{"user", "add", "x", "--topics", "all", "--generate"},
-		{"user", "remove", "x"},
+		{"user", "remove", "x", "--yes"},
 		{"restart", "--connect-to", lab.ConnectTo(other.host)},
 		{"up", "--connect-to", lab.ConnectTo(other.host)},
 		{"down"},

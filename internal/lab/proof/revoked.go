@@ -38,7 +38,7 @@ func revoked(ctx context.Context, b *Bench) (figure string, err error) {
 		}
 	}
 	start := time.Now()
-	if _, err := p.must(ctx, "user", "remove", "gone"); err != nil {
+	if _, err := p.must(ctx, "user", "remove", "gone", "--yes"); err != nil {
 		return "", err
 	}
 	if err := p.out(ctx, gone, stays); err != nil {

@@ -136,7 +136,7 @@ func (p *project) lookEverywhere(ctx context.Context, s *search) error {
 		{"user", "list"},
 		{"version"},
 		{"user", "add", "someone", "--topics", "all", "--generate"},
-		{"user", "remove", "someone"},
+		{"user", "remove", "someone", "--yes"},
 		{"up", "--timeout", "nonsense"},
 		{"down", "--dry-run"},
 		{"token", "set"},

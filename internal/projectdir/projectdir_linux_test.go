@@ -1,4 +1,4 @@
-package config_test
+package projectdir_test
 
 import (
 	"errors"
@@ -7,8 +7,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-
-	"mqtunnel/internal/config"
 )
 
 func TestAFullDiskLeavesTheOldFileWhole(t *testing.T) {
@@ -20,21 +18,19 @@ func TestAFullDiskLeavesTheOldFileWhole(t *testing.T) {
 		t.Skipf("mounting is not allowed here: %v", err)
 	}
 	t.Cleanup(func() { _ = syscall.Unmount(dir, 0) })
-	path := filepath.Join(dir, config.EnvName)
-	if err := os.WriteFile(path, []byte("A=1\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	_, err := set(t, dir, strings.Repeat("x", 64<<10))
-	if !errors.Is(err, syscall.ENOSPC) || !strings.HasPrefix(err.Error(), "write .env: no space left on device") {
+	path := filepath.Join(dir, "f")
+	put(t, path, "old")
+	err := write(t, dir, "f", strings.Repeat("x", 64<<10))
+	if !errors.Is(err, syscall.ENOSPC) || err.Error() != "write f: no space left on device" {
 		t.Errorf("error %v", err)
 	}
-	if content(t, path) != "A=1\n" || names(t, dir) != config.EnvName {
+	if content(t, path) != "old" || names(t, dir) != "f" {
 		t.Errorf("left %q and %s", content(t, path), names(t, dir))
 	}
 	if err := syscall.Mount("", dir, "", syscall.MS_REMOUNT|syscall.MS_RDONLY, ""); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := set(t, dir, "v"); !errors.Is(err, syscall.EROFS) || content(t, path) != "A=1\n" {
+	if err := write(t, dir, "f", "new"); !errors.Is(err, syscall.EROFS) || content(t, path) != "old" {
 		t.Errorf("read-only: %v", err)
 	}
 }

@@ -1,6 +1,7 @@
 package lifecycle
 
 import (
+	"bytes"
 	"maps"
 	"slices"
 	"strings"
@@ -9,6 +10,7 @@ import (
 	"mqtunnel/internal/cloudflared"
 	"mqtunnel/internal/mosquitto"
 	"mqtunnel/internal/plan"
+	"mqtunnel/internal/probe"
 )
 
 // keptLines is how many of a service's last lines are kept to find a cause in.
@@ -24,6 +26,8 @@ type facts struct {
 	broker    []mosquitto.Line // since its last start
 	connector []cloudflared.Line
 	serving   bool
+	begun     map[string]bool   // by service: a start of it is among the lines
+	lines     map[string]int    // by service: how many lines there were
 	version   map[string]string // by service
 	database  *mosquitto.DatabaseReport
 	conns     map[int]cloudflared.Event // registered connections by index
@@ -31,25 +35,32 @@ type facts struct {
 	ingress   cloudflared.Ingress
 	reader    *mosquitto.LogReader
 
-	onConnection func(cloudflared.Event)
+	judged  bool // the four below are those of the lines as they are
+	cause   cloudflared.Cause
+	caused  bool
+	fault   mosquitto.Fault
+	faulted bool
 }
 
-func newFacts(onConnection func(cloudflared.Event)) *facts {
+func newFacts() *facts {
 	return &facts{
-		version: map[string]string{}, conns: map[int]cloudflared.Event{}, reader: mosquitto.NewLogReader(""),
-		ingress: cloudflared.Ingress{Version: -1}, onConnection: onConnection,
+		begun: map[string]bool{}, lines: map[string]int{}, version: map[string]string{},
+		conns: map[int]cloudflared.Event{}, reader: mosquitto.NewLogReader(""),
+		ingress: cloudflared.Ingress{Version: -1},
 	}
 }
 
 // serving reports whether the broker says that it has started.
 func serving(l mosquitto.Line) bool {
-	return strings.HasPrefix(l.Text, "mosquitto version ") && strings.HasSuffix(l.Text, " running")
+	return !l.FromScript && strings.HasPrefix(l.Text, "mosquitto version ") && strings.HasSuffix(l.Text, " running")
 }
 
 // take reads one line of a service.
 func (f *facts) take(e LogEntry) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	f.judged = false
+	f.lines[e.Service]++
 	switch e.Service {
 	case plan.ServiceBroker:
 		f.takeBroker(mosquitto.ParseLine(e.Line.Text))
@@ -62,9 +73,11 @@ func (f *facts) take(e LogEntry) error {
 func (f *facts) takeBroker(l mosquitto.Line) {
 	if report, ok := mosquitto.ParseDatabaseReport(l); ok {
 		f.database = &report
+		// The start script says so before it starts the broker.
+		f.begun[plan.ServiceBroker], f.serving, f.broker = true, false, nil
 	}
 	if event := f.reader.Event(l); event.Kind == mosquitto.EventStarting {
-		f.serving, f.broker = false, nil
+		f.begun[plan.ServiceBroker], f.serving, f.broker = true, false, nil
 		f.version[plan.ServiceBroker] = event.Version
 	}
 	if serving(l) {
@@ -78,6 +91,7 @@ func (f *facts) takeConnector(l cloudflared.Line) {
 	event := l.Event()
 	switch event.Kind {
 	case cloudflared.EventStarting:
+		f.begun[plan.ServiceConnector] = true
 		clear(f.conns)
 		f.ingress = cloudflared.Ingress{Version: -1}
 	case cloudflared.EventVersion:
@@ -85,11 +99,7 @@ func (f *facts) takeConnector(l cloudflared.Line) {
 	case cloudflared.EventConnector:
 		f.connID = event.ConnectorID
 	case cloudflared.EventRegistered:
-		_, known := f.conns[event.Index]
 		f.conns[event.Index] = event
-		if !known && f.onConnection != nil {
-			f.onConnection(event)
-		}
 	case cloudflared.EventLost, cloudflared.EventUnregistered:
 		delete(f.conns, event.Index)
 	case cloudflared.EventShutdown, cloudflared.EventStopped:
@@ -111,7 +121,8 @@ func keep[T any](lines []T, l T) []T {
 // view is a copy of the facts at one moment.
 type view struct {
 	serving     bool
-	version     map[string]string
+	unseen      map[string]bool   // by service: its start lies before all that was read
+	version     map[string]string // by service
 	database    *mosquitto.DatabaseReport
 	connections []cloudflared.Event // by index
 	connectorID string
@@ -125,29 +136,58 @@ type view struct {
 func (f *facts) view() view {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	v := view{serving: f.serving, version: maps.Clone(f.version), database: f.database, connectorID: f.connID, ingress: f.ingress}
+	if !f.judged {
+		f.cause, f.caused = cloudflared.Diagnose(f.connector)
+		f.fault, f.faulted = mosquitto.FindFault(f.broker)
+		f.judged = true
+	}
+	v := view{
+		serving: f.serving, version: maps.Clone(f.version), database: f.database, connectorID: f.connID, ingress: f.ingress,
+		cause: f.cause, caused: f.caused, fault: f.fault, faulted: f.faulted, unseen: map[string]bool{},
+	}
+	for service, n := range f.lines {
+		v.unseen[service] = n >= keptLines && !f.begun[service]
+	}
 	for _, i := range slices.Sorted(maps.Keys(f.conns)) {
 		v.connections = append(v.connections, f.conns[i])
 	}
-	v.cause, v.caused = cloudflared.Diagnose(f.connector)
-	v.fault, v.faulted = mosquitto.FindFault(f.broker)
 	return v
 }
 
-// learn takes over what the connector itself answered, which is newer than what
-// is left of its log.
-func (f *facts) learn(diag cloudflared.Diag, ingress cloudflared.Ingress) {
+// learn takes over what the connector itself answered to a probe, which is newer
+// than what is left of its log. With instead its connections are those that it
+// names; else they are added to those of the log, which may be ahead.
+func (f *facts) learn(r probe.Report, instead bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if ingress.Version > f.ingress.Version {
-		f.ingress = ingress
+	if r.Tunnel.OK {
+		// An answer that cannot be read leaves the facts as they are.
+		if diag, err := cloudflared.ParseDiag(bytes.NewReader(r.Tunnel.Body)); err == nil {
+			f.learnConnections(diag, instead)
+		}
 	}
+	if !r.Config.OK {
+		return
+	}
+	if in, err := cloudflared.ParseConfig(bytes.NewReader(r.Config.Body)); err == nil && in.Version > f.ingress.Version {
+		f.ingress = in
+	}
+}
+
+func (f *facts) learnConnections(diag cloudflared.Diag, instead bool) {
 	if diag.ConnectorID != "" {
 		f.connID = diag.ConnectorID
 	}
+	old := maps.Clone(f.conns)
+	if instead {
+		clear(f.conns)
+	}
 	for _, c := range diag.Connections {
-		if _, known := f.conns[c.Index]; !known {
-			f.conns[c.Index] = cloudflared.Event{Kind: cloudflared.EventRegistered, Index: c.Index, Protocol: c.Protocol, IP: c.EdgeAddress}
+		event, known := old[c.Index]
+		if !known || instead && event.IP != c.EdgeAddress {
+			// The answer names no location; the log does.
+			event = cloudflared.Event{Kind: cloudflared.EventRegistered, Index: c.Index, Protocol: c.Protocol, IP: c.EdgeAddress}
 		}
+		f.conns[c.Index] = event
 	}
 }
