@@ -63,7 +63,7 @@ func (d demo) mqtunnel(ctx context.Context, shown bool, args ...string) (string,
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, d.cmd.ErrOrStderr()
 	if shown {
-		fmt.Fprintf(d.cmd.ErrOrStderr(), "$ mqtunnel -C .lab/%s %s\n", d.name, strings.Join(args, " "))
+		fmt.Fprintf(d.cmd.ErrOrStderr(), "$ SSL_CERT_FILE=$PWD/.lab/%s/ca.pem bin/mqtunnel -C .lab/%s %s\n", d.name, d.name, strings.Join(args, " "))
 		cmd.Stdout = d.cmd.OutOrStdout()
 	}
 	if err := cmd.Run(); err != nil {
@@ -152,7 +152,7 @@ func (d demo) down() (err error) {
 	}
 	defer func() { err = errors.Join(err, engine.Close()) }()
 	if _, serr := os.Stat(filepath.Join(d.dir, ".env")); serr == nil {
-		if _, err := d.mqtunnel(ctx, true, "down", "--volumes", "--yes"); err != nil {
+		if _, err := d.mqtunnel(ctx, true, "--quiet", "down", "--volumes", "--yes"); err != nil {
 			return err
 		}
 	}
@@ -165,6 +165,6 @@ func (d demo) down() (err error) {
 	if err := os.RemoveAll(d.dir); err != nil {
 		return fmt.Errorf("remove the demo's directory: %w", err)
 	}
-	fmt.Fprintln(d.cmd.OutOrStdout(), "demo: removed; only the images mqtunnel-lab/* and .lab/cache are kept for the next time")
+	fmt.Fprintln(d.cmd.OutOrStdout(), "demo: nothing is left but what the next one need not build again: the images mqtunnel-lab/* and the rest of .lab")
 	return nil
 }

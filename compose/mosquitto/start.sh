@@ -12,6 +12,9 @@
 set -u
 umask 077
 
+# Credentials of a login that was to prove a change, left by a killed mqtunnel.
+rm -f /mosquitto/config/mosquitto_sub 2>/dev/null
+
 data=/mosquitto/data
 broker=/usr/sbin/mosquitto
 config=/mosquitto/config/mqtunnel.conf
@@ -20,6 +23,9 @@ config=/mosquitto/config/mqtunnel.conf
 keep=3
 # Bytes of a database without any content are 47; records take more than the rest.
 empty=64
+# Databases of more bytes are not walked through, and only one copy of such is kept:
+# a start must not take minutes on a small computer.
+large=33554432
 
 db=$data/mosquitto.db
 copies=$data/copies
@@ -191,7 +197,12 @@ else
 	if [ "$bytes" -eq 0 ]; then
 		state=empty
 	else
-		found=$(survey "$db" "$bytes")
+		found='unknown 0'
+		if [ "$bytes" -le "$large" ]; then
+			found=$(survey "$db" "$bytes")
+		else
+			keep=1
+		fi
 		state=${found%% *} retained=${found##* }
 		case $state:$retained in
 		ok:*[!0-9]* | ok: | '':*) state=unknown retained=0 ;;

@@ -3,6 +3,7 @@
 package cli
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -82,11 +83,11 @@ func (a *App) report(ctx context.Context, err error) remedy.Code {
 	}
 	message := err.Error()
 	if code == remedy.Interrupted {
-		message = "interrupted; what was done so far stays, and the same command goes on from there"
+		message = "interrupted"
 	}
 	hint := remedy.HintOf(err)
 	if a.json || a.asked(jsonOption) {
-		_ = writeJSON(a.Out, errorJSON{Schema: schema, Error: errorDetail{Code: int(code), Message: message, Hint: hint}}) // nothing is left to tell it to
+		_ = writeJSON(a.Out, errorJSON{Schema: schema, Error: errorDetail{Code: int(code), Message: display.Redact(message), Hint: display.Redact(hint)}}) // nothing is left to tell it to
 		return code
 	}
 	fmt.Fprintf(a.Err, "%s %s\n", a.Err.Paint(display.Bad, "error:"), display.SafeLines(display.Redact(message)))
@@ -121,10 +122,15 @@ type errorDetail struct {
 
 // writeJSON writes one object, indented for people who look at it.
 func writeJSON(w display.Stream, v any) error {
-	enc := json.NewEncoder(w)
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false)
 	enc.SetIndent("", "  ")
-	return enc.Encode(v)
+	if err := enc.Encode(v); err != nil {
+		return err
+	}
+	_, err := w.Write(display.SafeJSON(b.Bytes()))
+	return err
 }
 
 // interactive reports whether a person can be asked: input and error output are

@@ -56,7 +56,7 @@ func (a *App) down(ctx context.Context, o downOptions) error {
 	}
 	pl := plan.Down(observed, o.volumes)
 	if o.dryRun {
-		fmt.Fprint(a.Out, pl.String())
+		a.printPlan(pl)
 		return nil
 	}
 	if pl.Empty() {
@@ -71,7 +71,7 @@ func (a *App) down(ctx context.Context, o downOptions) error {
 	if err := lifecycle.Sweep(ctx, s.engine, project.Name, true); err != nil {
 		return err
 	}
-	if err := lifecycle.Execute(ctx, s.engine, project, nil, pl, s.show); err != nil {
+	if err := goesOn(lifecycle.Execute(ctx, s.engine, project, nil, pl, s.show)); err != nil {
 		return err
 	}
 	s.progress.End()

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -161,9 +162,13 @@ func (p *logPrinter) printJSON(e lifecycle.LogEntry) error {
 	if e.Line.Stderr {
 		line.Stream = "stderr"
 	}
-	enc := json.NewEncoder(p.out)
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false)
 	if err := enc.Encode(line); err != nil {
+		return err
+	}
+	if _, err := p.out.Write(display.SafeJSON(b.Bytes())); err != nil {
 		return err
 	}
 	if p.live {
@@ -202,6 +207,19 @@ func (p *logPrinter) print(e lifecycle.LogEntry) error {
 	return nil
 }
 
+// elsewhere says so when the running project of this name belongs to another
+// directory, and goes by the settings of that one.
+func (s *session) elsewhere(project string, o plan.Observed) {
+	dir, found := plan.Elsewhere(plan.Project{Name: project, Dir: s.dir}, o)
+	if !found {
+		return
+	}
+	s.warn(fmt.Sprintf("project %s belongs to the directory %s, not to %s", project, dir, s.dir))
+	if there, err := s.app.session(dir); err == nil {
+		s.dir, s.settings = dir, there.settings
+	}
+}
+
 // reading finds the project that a reading command is about: the one of this
 // directory, or, typed elsewhere, the only one on the Engine, which is said.
 func (s *session) reading(ctx context.Context) (project string, o plan.Observed, err error) {
@@ -211,6 +229,7 @@ func (s *session) reading(ctx context.Context) (project string, o plan.Observed,
 	}
 	here := s.rendered() || s.app.flags.project != "" || s.app.flags.dir != "" || s.settings.EnvMode != 0
 	if here {
+		s.elsewhere(project, o)
 		return project, o, nil
 	}
 	managed, err := s.engine.Managed(ctx)

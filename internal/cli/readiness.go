@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -28,7 +29,7 @@ const (
 	webSocketPort = 9001
 	plainPort     = 1883
 	metrics       = "127.0.0.1:20241"
-	probeTopic    = "mqtunnel/probe/round-trip"
+	probeTopics   = "mqtunnel/probe/"
 )
 
 // readiness says what to wait for and how to look.
@@ -49,7 +50,7 @@ func (s *session) readiness(ctx context.Context, p plan.Project, to []route) (li
 	return lifecycle.Readiness{
 		Project: p, Service: brokerService, Hostname: s.settings.Hostname,
 		Expect: probe.Expect{Anonymous: s.settings.AllowAnonymous},
-		View:   view, Public: target, Topic: probeTopic, Patient: s.app.interactive(),
+		View:   view, Public: target, Topic: view.Request.Topic, Patient: s.app.interactive(),
 	}, nil
 }
 
@@ -59,11 +60,13 @@ func (s *session) view(ctx context.Context, p plan.Project) (lifecycle.View, err
 	if err != nil {
 		return lifecycle.View{}, err
 	}
+	// Nobody can flood a topic that nobody knows.
+	topic := probeTopics + rand.Text()
 	v := lifecycle.View{
 		Project: p.Name, Binary: binary,
 		Request: probe.Request{
 			Broker: plan.ServiceBroker, WebSocketPort: webSocketPort, PlainPort: plainPort,
-			Username: mosquitto.ProbeUser, Password: s.settings.ProbePassword, Topic: probeTopic, Metrics: metrics,
+			Username: mosquitto.ProbeUser, Password: s.settings.ProbePassword, Topic: topic, Metrics: metrics,
 			Dial: []string{"region1.v2.argotunnel.com:7844", "region2.v2.argotunnel.com:7844"},
 		},
 	}

@@ -67,13 +67,13 @@ func (a *App) restart(ctx context.Context, only []string, o upOptions) error {
 	}
 	pl := plan.RestartServices(rendered.Project, observed, only)
 	if o.dryRun {
-		fmt.Fprint(a.Out, pl.String())
+		a.printPlan(pl)
 		return nil
 	}
 	if pl.Empty() {
 		return remedy.Errorf(remedy.No, "type: mqtunnel up", "there is nothing to restart: project %s has no such container", rendered.Project.Name)
 	}
-	if err := lifecycle.Execute(ctx, s.engine, rendered.Project, nil, pl, s.show); err != nil {
+	if err := goesOn(lifecycle.Execute(ctx, s.engine, rendered.Project, nil, pl, s.show)); err != nil {
 		return err
 	}
 	release()

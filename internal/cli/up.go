@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"mqtunnel/internal/cloudflared"
+	"mqtunnel/internal/config"
 	"mqtunnel/internal/display"
 	"mqtunnel/internal/lifecycle"
 	"mqtunnel/internal/plan"
@@ -85,10 +86,7 @@ func (a *App) up(ctx context.Context, o upOptions) error {
 		return err
 	}
 	if o.dryRun {
-		fmt.Fprint(a.Out, u.plan.String())
-		if u.plan.Empty() {
-			fmt.Fprintln(a.Out, "nothing to do")
-		}
+		a.printPlan(u.plan)
 		return nil
 	}
 	if err := u.run(ctx); err != nil {
@@ -213,6 +211,11 @@ func (u *upRun) revision() string {
 // preflight checks what would make the plan fail half-way.
 func (u *upRun) preflight(ctx context.Context) error {
 	p := u.rendered.Project
+	if err := lifecycle.CheckSecrets(p, map[string]secret.Text{
+		"tunnel token": u.settings.Token, "probe's password": u.settings.ProbePassword, "Access secret": u.settings.AccessSecret,
+	}); err != nil {
+		return err
+	}
 	if err := lifecycle.CheckOwner(p, u.observed, u.options.adopt); err != nil {
 		return err
 	}
@@ -285,7 +288,27 @@ func (u *upRun) run(ctx context.Context) error {
 		u.note("nothing to change: the containers are as they should be")
 		return nil
 	}
-	return lifecycle.Execute(ctx, u.engine, u.rendered.Project, u.images, u.plan, u.show)
+	return goesOn(lifecycle.Execute(ctx, u.engine, u.rendered.Project, u.images, u.plan, u.show))
+}
+
+// goesOn adds to an interruption that what was done stays.
+func goesOn(err error) error {
+	if errors.Is(err, context.Canceled) {
+		return &remedy.Error{Code: remedy.Interrupted, Err: err, Hint: "what was done so far stays; run the same command again to go on"}
+	}
+	return err
+}
+
+// printPlan shows what would be done.
+func (a *App) printPlan(pl plan.Plan) {
+	if pl.Empty() {
+		fmt.Fprintln(a.Out, "nothing to do")
+		return
+	}
+	fmt.Fprint(a.Out, display.SafeLines(pl.String()))
+	if !a.flags.quiet {
+		fmt.Fprintln(a.Err, "nothing was done; the numbers in brackets are the steps that a step waits for")
+	}
 }
 
 // write stores the probe's password and the project's files.
@@ -364,15 +387,23 @@ func (u *upRun) firstUser(ctx context.Context) error {
 	if !u.app.interactive() || u.app.flags.quiet {
 		return nil
 	}
-	name, err := u.app.ask(ctx, "Add a user now? Type its name, or Enter for later: ")
-	if err != nil || name == "" {
-		return nil //nolint:nilerr // the project is up; declining to add a user is no failure
+	for {
+		name, err := u.app.ask(ctx, "Add a user now? Type its name, or Enter for later: ")
+		if err != nil || name == "" {
+			return nil //nolint:nilerr // the project is up; declining to add a user is no failure
+		}
+		if err = u.app.userAdd(ctx, name, nil, false); err == nil || ctx.Err() != nil {
+			return nil
+		}
+		u.app.report(ctx, err)
 	}
-	return u.app.userAdd(ctx, name, nil, false)
 }
 
 // weaker says aloud which settings make the broker less safe than it would be.
 func (s *session) weaker() {
+	for _, a := range s.settings.Unknown {
+		s.warn(fmt.Sprintf("%s:%d: %s is no setting of mqtunnel and is ignored; .env.sample and the README list them", config.EnvName, a.Line, a.Key))
+	}
 	for _, text := range lifecycle.Weaker(s.settings.AllowAnonymous, s.settings.LAN.String()) {
 		s.warn(text)
 	}

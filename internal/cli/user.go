@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"text/tabwriter"
 
@@ -48,7 +49,7 @@ needs that), "own" (topics that begin with the user's name), or topic filters.`,
 			return a.userAdd(cmd.Context(), args[0], topics, generate)
 		},
 	}
-	cmd.Flags().StringSliceVar(&topics, "topics", nil, "all, own, or topic `FILTER`s, separated by commas")
+	cmd.Flags().StringArrayVar(&topics, "topics", nil, "all, own, or topic `FILTER`s, separated by commas")
 	cmd.Flags().BoolVar(&generate, "generate", false, "make a password and show it once")
 	return cmd
 }
@@ -57,24 +58,27 @@ func (a *App) userAdd(ctx context.Context, name string, topics []string, generat
 	if err := mosquitto.CheckUsername(name); err != nil {
 		return err
 	}
+	if err := a.unknownUser(name); err != nil {
+		return err
+	}
 	if len(topics) == 0 {
 		if !a.interactive() {
 			return remedy.Errorf(remedy.Usage, "add --topics all, --topics own, or --topics FILTER", "what may user %s read and write", name)
 		}
-		answer, err := a.ask(ctx, "Topics that "+name+" may read and write (all, own, or filters): ")
+		answer, err := a.ask(ctx, "Which topics may "+name+" read and write?\n  all: every topic   own: "+name+"/...   or topic filters such as home/#\n> ")
 		if err != nil {
 			return err
 		}
-		topics = strings.FieldsFunc(answer, func(r rune) bool { return r == ',' || r == ' ' })
+		topics = strings.Fields(answer)
 	}
-	rules, err := mosquitto.TopicRules(name, topics)
+	rules, err := mosquitto.TopicRules(name, splitTopics(topics))
 	if err != nil {
 		return err
 	}
 	change := userChange{name: name, verb: "added", login: true}
 	change.edit = func(d *render.Directory, password secret.Text) error {
 		if d.Passwords.Has(name) {
-			return remedy.Errorf(remedy.Input, "change the password: mqtunnel user passwd "+name, "there is a user %s already", name)
+			return existing(name)
 		}
 		return errors.Join(d.Passwords.Set(name, password), d.ACL.Set(name, rules))
 	}
@@ -82,6 +86,39 @@ func (a *App) userAdd(ctx context.Context, name string, topics []string, generat
 		return err
 	}
 	return nil
+}
+
+// splitTopics takes lists that are separated by commas apart.
+func splitTopics(lists []string) []string {
+	var topics []string
+	for _, l := range lists {
+		for t := range strings.SplitSeq(l, ",") {
+			if t != "" {
+				topics = append(topics, t)
+			}
+		}
+	}
+	return topics
+}
+
+// existing says that there is such a user, and what can be done with it.
+func existing(name string) error {
+	return remedy.Errorf(remedy.Input,
+		"change the password: mqtunnel user passwd "+name+"\nto change the topics, remove the user and add it again",
+		"there is a user %s already", name)
+}
+
+// unknownUser refuses a name that is taken, before anything is asked.
+func (a *App) unknownUser(name string) error {
+	dir, err := a.dir()
+	if err != nil {
+		return err
+	}
+	d, err := render.ReadDirectory(dir)
+	if err == nil && d.Passwords.Has(name) {
+		return existing(name)
+	}
+	return err
 }
 
 func (a *App) userPasswdCommand() *cobra.Command {
@@ -121,6 +158,17 @@ func (a *App) userRemoveCommand() *cobra.Command {
 		Args:    oneArg("the user's name"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			name := args[0]
+			dir, err := a.dir()
+			if err != nil {
+				return err
+			}
+			d, err := render.ReadDirectory(dir)
+			if err != nil {
+				return err
+			}
+			if !d.Passwords.Has(name) && !slices.Contains(d.ACL.Users(), name) {
+				return noUser(name, d)
+			}
 			if err := a.confirm(cmd.Context(), "User "+display.Safe(name)+" is removed and disconnected.", yes); err != nil {
 				return err
 			}
@@ -144,7 +192,10 @@ func noUser(name string, d *render.Directory) error {
 	users := d.Passwords.Users()
 	hint := "there is no user yet: mqtunnel user add NAME"
 	if len(users) > 0 {
-		hint = "users: " + strings.Join(users, ", ")
+		hint = "users: " + strings.Join(users[:min(len(users), 20)], ", ")
+		if len(users) > 20 {
+			hint += fmt.Sprintf(" and %d more: mqtunnel user list", len(users)-20)
+		}
 	}
 	return remedy.Errorf(remedy.Input, hint, "there is no user %q", name)
 }
@@ -273,11 +324,22 @@ func (s *session) applyUser(ctx context.Context, change userChange, password sec
 		login = lifecycle.Login{User: mosquitto.ProbeUser, Password: s.settings.ProbePassword}
 	}
 	if err := lifecycle.ChangeUsers(ctx, s.engine, broker.ID, after.Project, login); err != nil {
-		// The broker is on doubtful ground: the files that it had go back in place.
-		return false, errors.Join(err, before.Write(s.dir), lifecycle.ChangeUsers(context.WithoutCancel(ctx), s.engine, broker.ID, before.Project,
-			lifecycle.Login{User: mosquitto.ProbeUser, Password: s.settings.ProbePassword}))
+		return false, s.notInEffect(ctx, change, err, before, broker)
 	}
 	return true, nil
+}
+
+// notInEffect deals with a broker that did not take a change. A new user is taken
+// back, files and broker. A removal and a new password stay in the files whatever
+// the broker does, so that nobody can keep access by keeping it busy.
+func (s *session) notInEffect(ctx context.Context, change userChange, err error, before render.Rendered, broker plan.Container) error {
+	if change.verb != "added" {
+		return remedy.Errorf(remedy.Failed,
+			"it is in the files and takes effect when the broker starts anew: mqtunnel restart mosquitto",
+			"user %s is %s, and the running broker did not take it: %w", change.name, change.verb, err)
+	}
+	return errors.Join(err, before.Write(s.dir), lifecycle.ChangeUsers(context.WithoutCancel(ctx), s.engine, broker.ID, before.Project,
+		lifecycle.Login{User: mosquitto.ProbeUser, Password: s.settings.ProbePassword}))
 }
 
 // runningBroker finds the project's broker, if the Engine is there and it runs.
@@ -317,8 +379,8 @@ func (a *App) userResult(ctx context.Context, s *session, change userChange, liv
 	host := s.hostname(ctx)
 	topic := exampleTopic(s.dir, change.name)
 	fmt.Fprintf(a.Out, "\ntry it, with the password in MQTT_PASSWORD (mosquitto clients 2.1 or newer):\n")
-	fmt.Fprintf(a.Out, "  mosquitto_sub -h %s -p 443 --ws --tls-use-os-certs -u %s -P \"$MQTT_PASSWORD\" -t '%s'\n", host, change.name, topic)
-	fmt.Fprintf(a.Out, "  mosquitto_pub -h %s -p 443 --ws --tls-use-os-certs -u %s -P \"$MQTT_PASSWORD\" -t '%s' -m hello\n", host, change.name, topic)
+	fmt.Fprintf(a.Out, "  mosquitto_sub -h %s -p 443 --ws --tls-use-os-certs -u %s -P \"$MQTT_PASSWORD\" -q 1 -t %s\n", display.Safe(host), change.name, shellQuote(topic))
+	fmt.Fprintf(a.Out, "  mosquitto_pub -h %s -p 443 --ws --tls-use-os-certs -u %s -P \"$MQTT_PASSWORD\" -q 1 -t %s -m hello\n", display.Safe(host), change.name, shellQuote(topic))
 }
 
 // hostname returns the public hostname: as set, or as the connector's log tells
@@ -340,6 +402,11 @@ func (s *session) hostname(ctx context.Context) string {
 		return names[0]
 	}
 	return unknown
+}
+
+// shellQuote writes text as one word of a shell's command line.
+func shellQuote(text string) string {
+	return "'" + strings.ReplaceAll(display.Safe(text), "'", `'\''`) + "'"
 }
 
 // exampleTopic returns a topic that the user may use.

@@ -146,7 +146,7 @@ const ClientPath = "/mqtt"
 func (in Ingress) PublicHostnames(service string) []string {
 	var names []string
 	for _, rule := range in.Rules {
-		if rule.Hostname == "" || strings.HasPrefix(rule.Hostname, "*") || slices.Contains(names, rule.Hostname) {
+		if !isHostname(rule.Hostname) || slices.Contains(names, rule.Hostname) {
 			continue
 		}
 		if met, ok := in.Route(rule.Hostname, ClientPath); ok && SameService(met.Service, service) {
@@ -155,6 +155,13 @@ func (in Ingress) PublicHostnames(service string) []string {
 	}
 	return names
 }
+
+// hostnameForm is a DNS name as clients can be told it: labels of letters, digits,
+// hyphens and underscores.
+var hostnameForm = regexp.MustCompile(`^[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?)+$`)
+
+// isHostname reports whether what the edge pushed is a name and nothing else.
+func isHostname(name string) bool { return len(name) <= 253 && hostnameForm.MatchString(name) }
 
 // SameService reports whether two services are the same place: letter case of the
 // host, a final slash and ws for http make no difference to cloudflared.

@@ -69,12 +69,15 @@ func (f *EnvFile) Write(dir string) (Written, error) {
 	return written, nil
 }
 
+// hiddenValue stands for a value that is not quoted in a message.
+const hiddenValue = "the value"
+
 // shown quotes a value for a message, unless it could be a token that was put
 // into the wrong line.
 func shown(value string) string {
 	const maxShown = 80
 	if len(value) > maxShown || strings.Contains(value, "eyJ") {
-		return "the value"
+		return hiddenValue
 	}
 	return fmt.Sprintf("%q", value)
 }

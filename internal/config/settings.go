@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -120,6 +121,9 @@ type Settings struct {
 	ProbePassword    secret.Text // zero until it was made
 
 	Entries []Entry // one per setting, in the order of Table
+	// Unknown are the lines of .env that look like a setting of ours and are none,
+	// such as a misspelt one.
+	Unknown []Assignment
 
 	strayToken int // line of .env that sets cloudflared's own TUNNEL_TOKEN, 0 when none does
 }
@@ -197,7 +201,7 @@ func Load(dir string, environ []string) (Settings, error) {
 	if err != nil {
 		return Settings{}, err
 	}
-	s := Settings{Dir: dir, EnvMode: file.Mode()}
+	s := Settings{Dir: dir, EnvMode: file.Mode(), Unknown: unknown(file)}
 	if stray := file.assignmentsOf("TUNNEL_TOKEN"); len(stray) > 0 {
 		s.strayToken = stray[0].Line
 	}
@@ -220,6 +224,20 @@ func Load(dir string, environ []string) (Settings, error) {
 		}
 	}
 	return s, s.checkTogether()
+}
+
+// unknown lists the assignments of a file that begin like a setting and are none.
+func unknown(file *EnvFile) []Assignment {
+	var list []Assignment
+	for _, a := range file.Assignments() {
+		ours := slices.ContainsFunc([]string{"MQTT_", "MQTUNNEL_", "MOSQUITTO_", "CLOUDFLARED_", "CLOUDFLARE_", "CF_ACCESS_"}, func(p string) bool {
+			return strings.HasPrefix(a.Key, p)
+		})
+		if ours && !slices.ContainsFunc(Table(), func(s Setting) bool { return s.Key == a.Key }) {
+			list = append(list, a)
+		}
+	}
+	return list
 }
 
 // resolve picks the value of one setting and tells where it comes from. An empty

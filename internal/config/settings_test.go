@@ -205,3 +205,19 @@ func TestTheSampleFileIsTheTable(t *testing.T) {
 		}
 	}
 }
+
+func TestAMisspeltSettingIsFound(t *testing.T) {
+	dir := t.TempDir()
+	text := "MQTT_ALOW_ANONYMOUS=true\nMQTT_HOSTNAME=mqtt.example.com\nOTHER=1\nMQTUNNEL_X=1\n"
+	if err := os.WriteFile(filepath.Join(dir, config.EnvName), []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s, err := config.Load(dir, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []config.Assignment{{Key: "MQTT_ALOW_ANONYMOUS", Line: 1}, {Key: "MQTUNNEL_X", Line: 4}}
+	if d := cmp.Diff(want, s.Unknown, cmp.Comparer(func(a, b config.Assignment) bool { return a.Key == b.Key && a.Line == b.Line })); d != "" {
+		t.Errorf("unknown settings (-want +got):\n%s", d)
+	}
+}

@@ -162,6 +162,8 @@ func CheckProject(name string) error {
 		return nil
 	case normal == "":
 		return wrong("use lower-case letters, digits, - and _, for example mqtunnel", "%s is not a project name", shown(name))
+	case shown(name) == hiddenValue:
+		return wrong("use lower-case letters, digits, - and _, for example mqtunnel", "%s is not a project name", hiddenValue)
 	default:
 		return wrong("write "+normal, "%s is not a project name", shown(name))
 	}

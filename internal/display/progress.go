@@ -17,7 +17,7 @@ import (
 type Progress struct {
 	out       Stream
 	quiet     bool
-	transient bool // the last line on the terminal may be rewritten
+	transient bool                 // the last line on the terminal may be rewritten
 	pulled    map[string]time.Time // by image: when its pull was last told
 	lastWait  string
 }
@@ -130,7 +130,7 @@ const pullInterval = 5 * time.Second
 // pulling shows one line an image: rewritten on a terminal, else every few
 // seconds.
 func (p *Progress) pulling(u plan.PullProgress) {
-	text := fmt.Sprintf("pulling %s", Safe(u.Ref))
+	text := "pulling " + Safe(u.Ref)
 	if u.Total > 0 {
 		text += fmt.Sprintf(" %s of %s", units.HumanSize(float64(u.Done)), units.HumanSize(float64(u.Total)))
 	}

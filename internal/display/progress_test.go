@@ -48,7 +48,7 @@ func sequence() []lifecycle.Event {
 	return append(events,
 		lifecycle.StepDone{Step: step(plan.CreateVolume, "data", "volume \x1b[31mx not mounted")},
 		lifecycle.StageBegan{Stage: lifecycle.StageBroker},
-		lifecycle.Waiting{Stage: lifecycle.StageBroker, Saw: "its container ends with exit code 1 and is started again (1 times so far)"},
+		lifecycle.Waiting{Stage: lifecycle.StageBroker, Saw: "its container ends with exit code 1 and is started again (1 restart so far)"},
 		lifecycle.StageReached{Stage: lifecycle.StageBroker, Detail: "serving, mosquitto 2.1.2", Took: 300 * time.Millisecond},
 		lifecycle.StageBegan{Stage: lifecycle.StageConnector},
 		lifecycle.StageReached{Stage: lifecycle.StageConnector, Detail: "running, cloudflared 2026.8.2"},

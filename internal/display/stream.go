@@ -60,15 +60,22 @@ func NewStream(f *os.File, environ []string, noColor bool) Stream {
 	if !term.IsTerminal(fd) {
 		return s
 	}
-	dumb := slices.Contains(environ, "TERM=dumb")
-	s.Terminal = !dumb
-	s.Color = !dumb && !noColor && !slices.ContainsFunc(environ, func(e string) bool {
-		return strings.HasPrefix(e, "NO_COLOR=") && e != "NO_COLOR="
-	})
+	s.Terminal = lookup(environ, "TERM") != "dumb"
+	s.Color = s.Terminal && !noColor && lookup(environ, "NO_COLOR") == ""
 	if w, _, err := term.GetSize(fd); err == nil && w > 0 {
 		s.Width = w
 	}
 	return s
+}
+
+// lookup returns a variable of the environment, in which the last one counts.
+func lookup(environ []string, key string) string {
+	for _, e := range slices.Backward(environ) {
+		if value, found := strings.CutPrefix(e, key+"="); found {
+			return value
+		}
+	}
+	return ""
 }
 
 // Style is a meaning that colour may carry; it always stands with a word.

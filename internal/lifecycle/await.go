@@ -99,7 +99,13 @@ func Await(ctx context.Context, e Watcher, r Readiness, emit func(Event)) (Ready
 	return ready, g.Wait()
 }
 
-// find looks the two containers up and returns when the earlier of them started.
+// startLead is how long before its start, as the Engine notes it, a process may
+// have written its first lines: it is noted once the process runs, on a busy
+// machine seconds later (seen on 20.10).
+const startLead = 5 * time.Second
+
+// find looks the two containers up and returns from when on their logs tell of
+// the start of the earlier one.
 func (w *waiter) find(ctx context.Context) (since time.Time, err error) {
 	o, err := w.engine.Observe(ctx, plan.Query{Project: w.Project.Name})
 	if err != nil {
@@ -115,8 +121,8 @@ func (w *waiter) find(ctx context.Context) (since time.Time, err error) {
 			return since, err
 		}
 		w.ids[service], w.restarts[service] = c.ID, d.RestartCount
-		if since.IsZero() || d.StartedAt.Before(since) {
-			since = d.StartedAt
+		if start := d.StartedAt.Add(-startLead); since.IsZero() || start.Before(since) {
+			since = start
 		}
 	}
 	w.View.Connector = w.ids[plan.ServiceConnector]

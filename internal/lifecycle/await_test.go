@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -164,7 +163,7 @@ func TestAProjectInALab(t *testing.T) {
 	h.up()
 	for _, c := range []struct {
 		name string
-		run  func(*testing.T, *house)
+		run  func(*house)
 	}{
 		{"each stage is told when it is reached", freshStages},
 		{"a settled project is told in one line a stage", settledStages},
@@ -183,19 +182,22 @@ func TestAProjectInALab(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			sub := *h
 			sub.t = t
-			c.run(t, &sub)
+			c.run(&sub)
 			noProbes(t, h.e, h.project.Name)
 		})
 	}
 }
 
-func freshStages(t *testing.T, h *house) {
+func freshStages(h *house) {
+	t := h.t
 	events, ready, err := h.await(t.Context(), h.ready)
 	if err != nil {
 		t.Fatalf("%v after %q", err, events)
 	}
-	want := []string{"broker?", "broker: serving, mosquitto ", "connector?", "connector: running, cloudflared ", "edge?", "edge: connection ", "configuration?",
-		"configuration: version ", "origin?", "origin: a message came back in ", "public?", "public: a message came back through wss://" + publicName}
+	want := []string{
+		"broker?", "broker: serving, mosquitto ", "connector?", "connector: running, cloudflared ", "edge?", "edge: connection ", "configuration?",
+		"configuration: version ", "origin?", "origin: a message came back in ", "public?", "public: a message came back through wss://" + publicName,
+	}
 	// Further connections and passing trouble may stand between.
 	i := 0
 	for _, e := range events {
@@ -215,7 +217,8 @@ func freshStages(t *testing.T, h *house) {
 	}
 }
 
-func settledStages(t *testing.T, h *house) {
+func settledStages(h *house) {
+	t := h.t
 	r := h.ready
 	r.Settled = true
 	events, _, err := h.await(t.Context(), r)
@@ -238,7 +241,8 @@ func settledStages(t *testing.T, h *house) {
 }
 
 // longLog writes more lines than are read back, so that no start is among them.
-func longLog(t *testing.T, h *house) {
+func longLog(h *house) {
+	t := h.t
 	_, err := h.e.Exec(t.Context(), h.id(plan.ServiceBroker), []string{"sh", "-c", fmt.Sprintf(
 		"i=0; while [ $i -lt %d ]; do mosquitto_sub -h 127.0.0.1 -p 1883 -i filler -t x -E -W 5 >/dev/null 2>&1; i=$((i+1)); done", keptLines/2+20)})
 	if err != nil {
@@ -254,7 +258,8 @@ func longLog(t *testing.T, h *house) {
 	}
 }
 
-func givingUp(t *testing.T, h *house) {
+func givingUp(h *house) {
+	t := h.t
 	for delay := 20 * time.Millisecond; delay < 1200*time.Millisecond; delay += 130 * time.Millisecond {
 		ctx, cancel := context.WithCancel(t.Context())
 		given := time.AfterFunc(delay, cancel)
@@ -271,107 +276,8 @@ func givingUp(t *testing.T, h *house) {
 	}
 }
 
-func cutShort(t *testing.T, h *house) {
-	v := h.ready.View
-	v.Connector = h.id(plan.ServiceConnector)
-	for delay := time.Duration(0); delay < 1500*time.Millisecond; delay += 90 * time.Millisecond {
-		ctx, cancel := context.WithTimeout(t.Context(), delay)
-		_, err := Look(ctx, h.e, v)
-		cancel()
-		if err != nil && !errors.Is(err, context.DeadlineExceeded) {
-			t.Errorf("cut short after %v: %v", delay, err)
-		}
-		noProbes(t, h.e, h.project.Name)
-	}
-}
-
-func deadNamespace(t *testing.T, h *house) {
-	v := h.ready.View
-	v.Connector = h.id(plan.ServiceConnector)
-	grace := 5 * time.Second
-	for times := range 3 {
-		m := &meddler{Client: h.e}
-		starts := 0
-		m.started = func(string) {
-			if starts++; starts <= times {
-				if err := h.e.Restart(t.Context(), v.Connector, &grace); err != nil {
-					t.Error(err)
-				}
-			}
-		}
-		report, err := Look(t.Context(), m, v)
-		if want := min(times+1, 2); m.created != want {
-			t.Errorf("restarted %d times: %d looks, want %d", times, m.created, want)
-		}
-		if times == 2 {
-			if !errors.Is(err, errRestarted) {
-				t.Errorf("restarted at every look: %v", err)
-			}
-			continue
-		}
-		if err != nil || !report.RoundTrip.OK {
-			t.Errorf("restarted %d times: %v, %+v", times, err, report.RoundTrip)
-		}
-	}
-}
-
-func fromTheNetwork(t *testing.T, h *house) {
-	v := h.ready.View
-	v.Connector = h.id(plan.ServiceConnector)
-	grace := 5 * time.Second
-	if err := h.e.Stop(t.Context(), v.Connector, &grace); err != nil {
-		t.Fatal(err)
-	}
-	defer h.up()
-	report, err := Look(t.Context(), h.e, v)
-	if err != nil || !report.RoundTrip.OK || report.Ready.OK {
-		t.Errorf("%v, round trip %+v, metrics %+v", err, report.RoundTrip, report.Ready)
-	}
-}
-
-func leftovers(t *testing.T, h *house) {
-	other := h.project.Name + "-other"
-	add := func(project string, deadline time.Time) string {
-		t.Helper()
-		c := probeContainer(View{Project: project, Image: imageRef}, "none")
-		c.Labels[plan.LabelDeadline] = strconv.FormatInt(deadline.Unix(), 10)
-		id, err := h.e.CreateContainer(t.Context(), c)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return id
-	}
-	past, future := time.Now().Add(-time.Second), time.Now().Add(time.Hour)
-	names := map[string]string{
-		add(h.project.Name, past): "past", add(h.project.Name, future): "future", add(other, past): "other",
-	}
-	left := func() string {
-		t.Helper()
-		all, err := h.e.Probes(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
-		var list []string
-		for _, c := range all {
-			if name := names[c.ID]; name != "" {
-				list = append(list, name)
-			}
-		}
-		slices.Sort(list)
-		return strings.Join(list, " ")
-	}
-	for _, c := range []struct {
-		project string
-		all     bool
-		want    string
-	}{{h.project.Name, false, "future other"}, {h.project.Name, true, "other"}, {other, false, ""}} {
-		if err := Sweep(t.Context(), h.e, c.project, c.all); err != nil || left() != c.want {
-			t.Errorf("sweep of %s, all %v: %v, left %q, want %q", c.project, c.all, err, left(), c.want)
-		}
-	}
-}
-
-func liveStatus(t *testing.T, h *house) {
+func liveStatus(h *house) {
+	t := h.t
 	if _, _, err := h.await(t.Context(), h.ready); err != nil {
 		t.Fatal(err)
 	}
@@ -389,7 +295,8 @@ func liveStatus(t *testing.T, h *house) {
 	}
 }
 
-func missingHostname(t *testing.T, h *house) {
+func missingHostname(h *house) {
+	t := h.t
 	r := h.ready
 	r.Hostname = "x.example.com"
 	_, _, err := h.await(t.Context(), r)
@@ -399,7 +306,8 @@ func missingHostname(t *testing.T, h *house) {
 	}
 }
 
-func patience(t *testing.T, h *house) {
+func patience(h *house) {
+	t := h.t
 	set := func(service string) {
 		t.Helper()
 		_, err := h.lab.Control.Configure(t.Context(), h.tunnel.TunnelID, control.TunnelConfig{
@@ -424,7 +332,8 @@ func patience(t *testing.T, h *house) {
 	}
 }
 
-func timeouts(t *testing.T, h *house) {
+func timeouts(h *house) {
+	t := h.t
 	if err := h.lab.Control.SetTunnelFaults(t.Context(), h.tunnel.TunnelID, control.Faults{PublicStatus: 530}); err != nil {
 		t.Fatal(err)
 	}
@@ -444,7 +353,8 @@ func timeouts(t *testing.T, h *house) {
 	}
 }
 
-func stoppedBroker(t *testing.T, h *house) {
+func stoppedBroker(h *house) {
+	t := h.t
 	grace := 5 * time.Second
 	if err := h.e.Stop(t.Context(), h.id(plan.ServiceBroker), &grace); err != nil {
 		t.Fatal(err)

@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"mqtunnel/internal/plan"
-	"mqtunnel/internal/remedy"
 	"mqtunnel/internal/secret"
 )
 
@@ -54,6 +53,7 @@ func (r *recorder) call(ctx context.Context, format string, args ...any) error {
 func (r *recorder) CreateNetwork(ctx context.Context, n plan.Network, labels map[string]string) error {
 	return r.call(ctx, "network %s of %s", n.Name, labels[plan.LabelProject])
 }
+
 func (r *recorder) RemoveNetwork(ctx context.Context, id string) error {
 	return r.call(ctx, "remove network %s", id)
 }
@@ -61,6 +61,7 @@ func (r *recorder) RemoveNetwork(ctx context.Context, id string) error {
 func (r *recorder) CreateVolume(ctx context.Context, v plan.Volume, labels map[string]string) error {
 	return r.call(ctx, "volume %s of %s", v.Name, labels[plan.LabelProject])
 }
+
 func (r *recorder) RemoveVolume(ctx context.Context, name string) error {
 	return r.call(ctx, "remove volume %s", name)
 }
@@ -79,7 +80,9 @@ func (r *recorder) CopyFiles(ctx context.Context, id string, files []plan.File) 
 	}
 	return r.call(ctx, "copy %s to %s", strings.Join(names, "+"), id)
 }
+
 func (r *recorder) Start(ctx context.Context, id string) error { return r.call(ctx, "start %s", id) }
+
 func (r *recorder) Unpause(ctx context.Context, id string) error {
 	return r.call(ctx, "unpause %s", id)
 }
@@ -316,147 +319,4 @@ func TestACreatedContainerIsKnownToLaterSteps(t *testing.T) {
 			}
 		}
 	})
-}
-
-// login is the account of the tests of ChangeUsers.
-func login() Login { return Login{User: "phone", Password: secret.New("pass word")} }
-
-const loginFile = "/mosquitto/config/mosquitto_sub"
-
-func TestALoginIsTriedUntilTheBrokerAccepts(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		r, tries := newRecorder(), 0
-		r.exec = func(cmd []string) (plan.ExecResult, error) {
-			if strings.Contains(cmd[len(cmd)-1], "mosquitto_sub -t") {
-				if tries++; tries < 3 {
-					return plan.ExecResult{Code: 5, Output: "Connection Refused: not authorised.\n"}, nil
-				}
-			}
-			return plan.ExecResult{}, nil
-		}
-		if err := ChangeUsers(t.Context(), r, "b1", home(), login()); err != nil {
-			t.Fatal(err)
-		}
-		if tries != 3 {
-			t.Errorf("%d tries, want 3", tries)
-		}
-		if last := r.calls[len(r.calls)-1]; last != "exec in b1: rm -f "+loginFile {
-			t.Errorf("the last call is %q", last)
-		}
-		if got, want := r.files[loginFile], "-h 127.0.0.1\n-p 1883\n-u phone\n-P pass word\n-i mqtunnel-login\n"; got != want {
-			t.Errorf("credentials file %q, want %q", got, want)
-		}
-		for _, call := range r.calls {
-			if strings.Contains(call, "pass word") {
-				t.Errorf("the password stands in %q", call)
-			}
-		}
-	})
-}
-
-func TestCredentialsDoNotOutliveTheLogin(t *testing.T) {
-	for name, prepare := range map[string]func(*recorder, context.CancelFunc){
-		"refused": func(r *recorder, _ context.CancelFunc) {
-			r.exec = func(cmd []string) (plan.ExecResult, error) {
-				return plan.ExecResult{Code: map[bool]int{true: 5}[strings.Contains(cmd[len(cmd)-1], "-t ")], Output: "not authorised\n"}, nil
-			}
-		},
-		"client missing": func(r *recorder, _ context.CancelFunc) {
-			r.exec = func(cmd []string) (plan.ExecResult, error) {
-				if strings.Contains(cmd[len(cmd)-1], "-t ") {
-					return plan.ExecResult{}, errors.New("no such file")
-				}
-				return plan.ExecResult{}, nil
-			}
-		},
-		"upload broken off": func(r *recorder, _ context.CancelFunc) {
-			r.fails["copy "+loginFile+" to b1"] = errors.New("connection reset")
-		},
-		"caller gave up": func(r *recorder, cancel context.CancelFunc) {
-			r.exec = func(cmd []string) (plan.ExecResult, error) {
-				if strings.Contains(cmd[len(cmd)-1], "-t ") {
-					cancel()
-					return plan.ExecResult{Code: 5}, nil
-				}
-				return plan.ExecResult{}, nil
-			}
-		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				ctx, cancel := context.WithCancel(t.Context())
-				defer cancel()
-				r := newRecorder()
-				prepare(r, cancel)
-				err := ChangeUsers(ctx, r, "b1", home(), login())
-				if err == nil || !strings.HasPrefix(err.Error(), "prove the change by a login: ") || strings.Contains(err.Error(), "pass word") {
-					t.Errorf("error %v", err)
-				}
-				if last := r.calls[len(r.calls)-1]; last != "exec in b1: rm -f "+loginFile {
-					t.Errorf("the last call is %q", last)
-				}
-			})
-		})
-	}
-}
-
-func TestAReloadTellsWhyItFailed(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		r := newRecorder()
-		r.exec = func([]string) (plan.ExecResult, error) { return plan.ExecResult{Code: 1, Output: "mv: no space"}, nil }
-		if err := Reload(t.Context(), r, "b1", []plan.File{{Path: "/a"}}); err == nil || !strings.Contains(err.Error(), "exit 1: mv: no space") {
-			t.Errorf("error %v", err)
-		}
-		r = newRecorder()
-		r.fails["copy /a.new to b1"] = errors.New("full")
-		if err := Reload(t.Context(), r, "b1", []plan.File{{Path: "/a"}}); err == nil || strings.Contains(r.sorted(), "exec") {
-			t.Errorf("error %v after calls %s", err, r.sorted())
-		}
-	})
-}
-
-// shelf is an Engine with images.
-type shelf struct {
-	mu       sync.Mutex
-	has      map[string]bool
-	pulls    []string
-	delivers bool
-}
-
-func (s *shelf) Image(_ context.Context, ref, _ string) (plan.Image, bool, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return plan.Image{ID: "id " + ref}, s.has[ref], nil
-}
-
-func (s *shelf) Pull(_ context.Context, ref, platform string, report func(plan.PullProgress)) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if ref == "gone:1" {
-		return remedy.Errorf(remedy.Input, "check the name", "image %s does not exist", ref)
-	}
-	s.pulls = append(s.pulls, ref+platform)
-	report(plan.PullProgress{Ref: ref, Done: 1, Total: 2})
-	s.has[ref] = s.delivers
-	return nil
-}
-
-func TestOnlyMissingImagesArePulled(t *testing.T) {
-	s := &shelf{has: map[string]bool{"here:1": true}, delivers: true}
-	var events []string
-	services := []plan.Service{{Image: "here:1"}, {Image: "there:1", Platform: "/linux/arm64"}, {Image: "here:1"}}
-	images, err := Images(t.Context(), s, services, func(e Event) { events = append(events, fmt.Sprintf("%T", e)) })
-	if err != nil || len(images) != 2 || images["there:1"].ID != "id there:1" {
-		t.Errorf("images %v, %v", images, err)
-	}
-	if !slices.Equal(s.pulls, []string{"there:1/linux/arm64"}) || !slices.Equal(events, []string{"lifecycle.Pulling", "lifecycle.Pulling", "lifecycle.Pulled"}) {
-		t.Errorf("pulls %q, events %q", s.pulls, events)
-	}
-	if _, err := Images(t.Context(), s, []plan.Service{{Image: "gone:1"}}, func(Event) {}); remedy.CodeOf(err) != remedy.Input {
-		t.Errorf("an image that does not exist: %v", err)
-	}
-	s = &shelf{has: map[string]bool{}}
-	if _, err := Images(t.Context(), s, []plan.Service{{Image: "there:1"}}, func(Event) {}); err == nil {
-		t.Error("an image that is not there after its pull is no error")
-	}
 }

@@ -57,11 +57,11 @@ func (l *listener) disorder() int {
 }
 
 // follow follows until the returned function is called.
-func follow(t *testing.T, r LogReader, project string, services []string, o plan.LogOptions, l *listener) (stop func()) {
+func follow(t *testing.T, r LogReader, project string, o plan.LogOptions, l *listener) (stop func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
-	go func() { done <- Follow(ctx, r, project, services, o, l.take) }()
+	go func() { done <- Follow(ctx, r, project, nil, o, l.take) }()
 	var once sync.Once
 	stop = func() {
 		once.Do(func() {
@@ -157,7 +157,7 @@ func TestFollowBeginsWhereItIsAskedTo(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			all := len(s.all(id))
 			var l listener
-			stop := follow(t, s, s.project, nil, c.o, &l)
+			stop := follow(t, s, s.project, c.o, &l)
 			b := s.start("b-"+strings.ReplaceAll(name, " ", ""), 1, "lines", "3")
 			until(t, "the new service is heard", func() bool { return len(l.texts("b-"+strings.ReplaceAll(name, " ", ""))) == 3 })
 			stop()
@@ -179,7 +179,7 @@ func TestFollowLosesAndRepeatsNothing(t *testing.T) {
 	ctx := t.Context()
 	a := s.start("a", 1, "every", "3")
 	var l listener
-	stop := follow(t, s, s.project, nil, plan.LogOptions{Tail: -1}, &l)
+	stop := follow(t, s, s.project, plan.LogOptions{Tail: -1}, &l)
 	heard := func(what string) {
 		t.Helper()
 		n := len(l.texts(""))
@@ -205,7 +205,7 @@ func TestFollowLosesAndRepeatsNothing(t *testing.T) {
 	heard("after a recreate")
 	s.must(s.Stop(ctx, a, &grace))
 	s.must(s.Stop(ctx, b, &grace))
-	wantA, wantB := append(oldA, s.all(a)...), s.all(b)
+	wantA, wantB := slices.Concat(oldA, s.all(a)), s.all(b)
 	until(t, "the ends are heard", func() bool { return len(l.texts("a")) >= len(wantA) && len(l.texts("b")) >= len(wantB) })
 	stop()
 	compare(t, "a", l.texts("a"), wantA)
@@ -301,7 +301,7 @@ func TestFollowOutlivesTheEngine(t *testing.T) {
 	d := newDoor(t)
 	through := open(t, "unix://"+d.path)
 	var l listener
-	stop := follow(t, through, s.project, nil, plan.LogOptions{Tail: -1}, &l)
+	stop := follow(t, through, s.project, plan.LogOptions{Tail: -1}, &l)
 	until(t, "there are lines", func() bool { return len(l.texts("a")) > 20 })
 	for round := range 2 {
 		d.shut()
@@ -361,43 +361,10 @@ func TestAContainerWithATerminalIsReadToo(t *testing.T) {
 	id := s.add("a", 1, true, "lines", "20")
 	s.must(s.Start(t.Context(), id))
 	var l listener
-	stop := follow(t, s, s.project, nil, plan.LogOptions{Tail: -1}, &l)
+	stop := follow(t, s, s.project, plan.LogOptions{Tail: -1}, &l)
 	until(t, "all is heard", func() bool { return len(l.texts("a")) >= 20 })
 	stop()
 	if got := l.texts("a"); len(got) != 20 || got[0] != "line 0" || got[19] != "line 19" {
 		t.Errorf("%q", got)
-	}
-}
-
-func TestAReplayTellsNewLinesFromOld(t *testing.T) {
-	line := func(s int, stderr bool) plan.LogLine {
-		return plan.LogLine{Time: time.Unix(1000, int64(s)), Stderr: stderr}
-	}
-	var p position
-	p.floor = time.Unix(1000, 10)
-	// The line of the other stream was written later though its stamp is older.
-	for _, l := range []plan.LogLine{line(10, false), line(30, false), line(30, false), line(20, true)} {
-		p.advance(l)
-	}
-	r := newReplay(p)
-	var got []bool
-	for _, l := range []plan.LogLine{
-		line(5, false), line(10, false), line(30, false), line(30, false), line(20, true), // read before, or before the floor
-		line(30, false), line(25, true), line(31, false), line(31, false), line(20, true), // new
-	} {
-		got = append(got, r.fresh(l))
-	}
-	if want := append(slices.Repeat([]bool{false}, 5), slices.Repeat([]bool{true}, 5)...); !slices.Equal(got, want) {
-		t.Errorf("fresh %v, want %v", got, want)
-	}
-	if s := p.since(); !s.Equal(p.floor) {
-		t.Errorf("read again from %v, want the floor", s)
-	}
-	p.floor = time.Unix(1, 0)
-	if s := p.since(); !s.Equal(time.Unix(1000, 30).Add(-disorder)) {
-		t.Errorf("read again from %v", s)
-	}
-	if s := (position{}).since(); !s.IsZero() {
-		t.Errorf("nothing read: read again from %v", s)
 	}
 }

@@ -42,6 +42,10 @@ func (s *Status) because(service string, v view) {
 	}
 }
 
+// crashLoop is how long a container has to run until the Engine takes its next end
+// for the first one.
+const crashLoop = 10 * time.Second
+
 // problem tells whether a service's container is not as it should be.
 func (st ServiceStatus) problem(d plan.Details) (Problem, bool) {
 	switch {
@@ -53,7 +57,13 @@ func (st ServiceStatus) problem(d plan.Details) (Problem, bool) {
 		return Problem{Text: st.Service + " ran out of memory", Hint: "type: mqtunnel logs " + st.Service}, true
 	case st.State == plan.StateRestarting:
 		return Problem{
-			Text: fmt.Sprintf("%s ends with exit code %d and is started again, %d times so far", st.Service, st.ExitCode, st.Restarts),
+			Text: fmt.Sprintf("%s ends with exit code %d and is started again, %s so far", st.Service, st.ExitCode, restarts(st.Restarts)),
+			Hint: "type: mqtunnel logs " + st.Service,
+		}, true
+	case st.Restarts > 1 && st.Health != plan.HealthHealthy && time.Since(st.Since) < crashLoop:
+		// Between two ends of a container that the Engine starts again and again.
+		return Problem{
+			Text: fmt.Sprintf("%s keeps ending and is started again, %s so far", st.Service, restarts(st.Restarts)),
 			Hint: "type: mqtunnel logs " + st.Service,
 		}, true
 	case st.State != plan.StateRunning:
@@ -85,7 +95,7 @@ func (s *Status) beyond(v view, q Inquiry) {
 	}
 	advice, wrong := v.ingress.Advise(q.Service, q.Hostname)
 	switch {
-	case wrong && (v.ingress.Received() || s.Inside != nil):
+	case wrong && (v.ingress.Received() || s.Inside != nil || s.noConfiguration(v)):
 		text := advice.Cause
 		if advice.Hostname != "" {
 			text += ": " + advice.Hostname + " -> " + advice.Service
@@ -94,6 +104,12 @@ func (s *Status) beyond(v view, q Inquiry) {
 	case v.caused && s.current(v.cause):
 		s.Problems = append(s.Problems, Problem{Text: v.cause.Sentence, Hint: v.cause.Hint})
 	}
+}
+
+// noConfiguration reports whether the connector's log was read from its start and
+// the edge would have sent a configuration by now.
+func (s *Status) noConfiguration(v view) bool {
+	return v.version[plan.ServiceConnector] != "" && time.Since(s.Services[1].Since) > 2*pushGrace
 }
 
 // How long a request that failed at the broker speaks for its state, and how

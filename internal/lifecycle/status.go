@@ -112,7 +112,7 @@ func inquire(ctx context.Context, e Watcher, o plan.Observed, service string, f 
 		Service: service, Exists: true, Container: d.Name, Image: c.Image, State: d.State, Health: d.Health,
 		Since: since(d), Restarts: d.RestartCount, ExitCode: d.ExitCode,
 	}
-	err = e.Logs(ctx, c.ID, plan.LogOptions{Tail: statusLines, Since: d.StartedAt.Add(-time.Second), TTY: d.TTY}, func(l plan.LogLine) error {
+	err = e.Logs(ctx, c.ID, plan.LogOptions{Tail: statusLines, Since: d.StartedAt.Add(-startLead), TTY: d.TTY}, func(l plan.LogLine) error {
 		return f.take(LogEntry{Service: service, Line: l})
 	})
 	return st, d, err

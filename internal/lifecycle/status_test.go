@@ -32,7 +32,7 @@ func TestStatusTellsWhatIsWrong(t *testing.T) {
 		"starting, connected":     {&starts, &starts, serves, good, nil, "", ""},
 		"nothing there":           {nil, nil, nil, nil, nil, "", "there is no container of mosquitto|there is no container of cloudflared"},
 		"no connector":            {&up, nil, serves, nil, nil, "", "there is no container of cloudflared"},
-		"connector loop 255":      {&up, new(container(plan.StateRestarting, 7, 255)), serves, []string{badToken}, nil, "", "cloudflared ends with exit code 255 and is started again, 7 times so far|the connector was given something that is no tunnel token"},
+		"connector loop 255":      {&up, new(container(plan.StateRestarting, 7, 255)), serves, []string{badToken}, nil, "", "cloudflared ends with exit code 255 and is started again, 7 restarts so far|the connector was given something that is no tunnel token"},
 		"connector loop 1":        {&up, new(container(plan.StateRestarting, 7, 1)), serves, nil, nil, "", "cloudflared ends with exit code 1 and"},
 		"broker loop":             {new(container(plan.StateRestarting, 2, 1)), &up, []string{unknownWord}, good, nil, "", "mosquitto ends with exit code 1 and|the broker does not know a directive"},
 		"connector stopped":       {&up, new(container(plan.StateExited, 0, 0)), serves, nil, nil, "", "cloudflared is exited, exit code 0"},

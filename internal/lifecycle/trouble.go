@@ -77,7 +77,7 @@ func died(d plan.Details) trouble {
 	case d.State == plan.StateRestarting:
 		return trouble{
 			saw:    fmt.Sprintf("its container ends with exit code %d and is started again", d.ExitCode),
-			detail: fmt.Sprintf("%d times so far", d.RestartCount),
+			detail: restarts(d.RestartCount) + " so far",
 		}
 	case ended(d) && d.Error != "":
 		return trouble{saw: "its container did not start: " + d.Error}
@@ -85,6 +85,13 @@ func died(d plan.Details) trouble {
 		return trouble{saw: fmt.Sprintf("its container has ended with exit code %d", d.ExitCode)}
 	}
 	return trouble{}
+}
+
+func restarts(n int) string {
+	if n == 1 {
+		return "1 restart"
+	}
+	return fmt.Sprintf("%d restarts", n)
 }
 
 // ended reports whether the Engine will not start a container again by itself.

@@ -64,7 +64,8 @@ func TestAConfigurationIsTriedBeforeItIsUsed(t *testing.T) {
 				"good":              {nil, nil, ""},
 				"further directive": {map[string]string{"mosquitto/conf.d/more.conf": "max_keepalive 600\n"}, nil, ""},
 				"unknown directive": {
-					map[string]string{"mosquitto/conf.d/more.conf": "frobnicate yes\n"}, nil,
+					map[string]string{"mosquitto/conf.d/more.conf": "frobnicate yes\n"},
+					nil,
 					`the broker refuses its configuration: the broker does not know a directive of its configuration: Error: Unknown configuration variable`,
 				},
 				"no password file": {nil, func(s *plan.Service) {

@@ -52,9 +52,14 @@ type aclUser struct {
 // aclHeader begins each rendered file.
 const aclHeader = `# What each user may do; what no rule allows is denied. Written by "mqtunnel user".`
 
+// anonymousHeader begins the rules of anonymous clients, where the setting
+// MQTT_ALLOW_ANONYMOUS makes Render write them.
+const anonymousHeader = "# MQTT_ALLOW_ANONYMOUS"
+
 // ParseACL reads an ACL file. It refuses what Mosquitto 2.1 exits on, rules before
-// the first user, which would be those of anonymous clients, and pattern rules. name
-// stands in errors, e.g. "mosquitto/acl:3: …".
+// the first user, which would be those of anonymous clients, and pattern rules. Those
+// that Render writes for anonymous clients are left out: the setting alone decides.
+// name stands in errors, e.g. "mosquitto/acl:3: …".
 func ParseACL(name, text string) (*ACL, error) {
 	p := aclParser{acl: &ACL{}, at: map[string]int{}, current: -1}
 	if text == "" {
@@ -78,10 +83,16 @@ type aclParser struct {
 	at      map[string]int // username -> index into acl.users
 	current int            // index into acl.users, -1 before the first
 	pending []string
+	// anonymous is true behind anonymousHeader.
+	anonymous bool
 }
 
 func (p *aclParser) line(line string) error {
 	if line == "" || line == aclHeader {
+		return nil
+	}
+	if line == anonymousHeader {
+		p.anonymous = true
 		return nil
 	}
 	if !utf8.ValidString(line) || strings.ContainsFunc(line, isControl) {
@@ -122,6 +133,9 @@ func (p *aclParser) user(name string) error {
 
 func (p *aclParser) topic(rest string) error {
 	if p.current < 0 {
+		if p.anonymous && slices.ContainsFunc(everything(), func(r Rule) bool { return r.String() == rest }) {
+			return nil
+		}
 		return errors.New("a rule before the first user is one for anonymous clients; the setting for that is MQTT_ALLOW_ANONYMOUS")
 	}
 	rule := Rule{Access: ReadWrite, Filter: rest}
@@ -209,7 +223,7 @@ func (a *ACL) Render(anonymous bool) string {
 	var b strings.Builder
 	b.WriteString(aclHeader + "\n")
 	if anonymous {
-		b.WriteString("\n# MQTT_ALLOW_ANONYMOUS\n")
+		b.WriteString("\n" + anonymousHeader + "\n")
 		writeRules(&b, everything())
 	}
 	fmt.Fprintf(&b, "\nuser %s\n", ProbeUser)

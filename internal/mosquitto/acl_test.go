@@ -84,9 +84,6 @@ func TestACLWithoutUsersDeniesAndOnlyAnonymousOpensIt(t *testing.T) {
 	if !strings.Contains(before, "\ntopic readwrite #\n") {
 		t.Errorf("with anonymous clients, no right stands before the first user:\n%s", open)
 	}
-	if _, err := mosquitto.ParseACL("acl", open); err == nil {
-		t.Error("a file that opens the broker to anonymous clients is read as one of users")
-	}
 }
 
 func TestDenialsStandFirst(t *testing.T) {
@@ -118,6 +115,26 @@ func TestACLKeepsCommentsAndJoinsSections(t *testing.T) {
 	got := acl.Render(false)
 	if !strings.HasPrefix(got, want) || !strings.Contains(got, "# why\nuser tv\ntopic read tv\n") || !strings.HasSuffix(got, "# end\n") {
 		t.Errorf("rendered:\n%s", got)
+	}
+}
+
+func TestTheSettingAloneDecidesAboutAnonymousClients(t *testing.T) {
+	rendered := new(mosquitto.ACL).Render(true)
+	if rendered == emptyACL {
+		t.Fatalf("anonymous clients get no rules:\n%s", rendered)
+	}
+	acl, err := mosquitto.ParseACL("acl", rendered)
+	if err != nil {
+		t.Fatalf("what Render wrote is refused: %v\n%s", err, rendered)
+	}
+	if diff := cmp.Diff(emptyACL, acl.Render(false)); diff != "" {
+		t.Errorf("rendered without the setting (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff(rendered, acl.Render(true)); diff != "" {
+		t.Errorf("rendered with the setting (-want +got):\n%s", diff)
+	}
+	if _, err := mosquitto.ParseACL("acl", "# MQTT_ALLOW_ANONYMOUS\ntopic read #\n"); err == nil {
+		t.Error("a rule of one's own is taken for the setting's")
 	}
 }
 

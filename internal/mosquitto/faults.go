@@ -17,8 +17,14 @@ type Fault struct {
 // where no client's words can stand.
 func FindFault(lines []Line) (Fault, bool) {
 	best, rank := Fault{}, -1
+	table := faultTable()
 	for _, line := range lines {
 		text := line.Text
+		if Running(line) {
+			// From here on a client can make the broker write what the general rows
+			// begin with.
+			table = slices.Concat(fileFaults(), systemFaults())
+		}
 		if line.FromScript {
 			if words, ok := strings.CutPrefix(text, "error: "); ok {
 				return Fault{Line: text, Cause: words, Hint: ""}, true
@@ -29,7 +35,7 @@ func FindFault(lines []Line) (Fault, bool) {
 			text = strings.TrimPrefix(text, plugin)
 		}
 		text = strings.TrimPrefix(text, "Error: ")
-		for i, known := range faultTable() {
+		for i, known := range table {
 			if hasAnyPrefix(text, known.begins) && (rank < 0 || i < rank) {
 				best, rank = Fault{Line: line.Text, Cause: known.cause, Hint: known.hint}, i
 			}
@@ -45,6 +51,11 @@ func hasAnyPrefix(text string, prefixes []string) bool {
 		}
 	}
 	return false
+}
+
+// Running reports whether the line says that the broker's start is over.
+func Running(l Line) bool {
+	return strings.HasPrefix(l.Text, "mosquitto version ") && strings.HasSuffix(l.Text, " running")
 }
 
 type knownFault struct {
@@ -126,10 +137,15 @@ func systemFaults() []knownFault {
 			[]string{"Error saving in-memory database", "Error during saving in-memory database"},
 			"the broker cannot save its database", "is the disk full? " + DataPath + " must belong to uid 1883",
 		},
+		{
+			[]string{"Out of memory"},
+			"the broker has used up its memory",
+			"retained messages and queues fill it: mqtunnel restart mosquitto, then see which user publishes so much",
+		},
 	}
 }
 
-// generalFaults say that something is wrong and not what.
+// generalFaults say that something is wrong at a start and not what.
 func generalFaults() []knownFault {
 	return []knownFault{
 		{[]string{"Invalid ", "Empty ", "Duplicate "}, "the broker does not accept a value of its configuration", hintConfD},

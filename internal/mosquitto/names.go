@@ -57,6 +57,9 @@ func CheckUsername(name string) error {
 			return remedy.Errorf(remedy.Input, hint, "the username %q contains %q", name, r)
 		}
 	}
+	if strings.HasPrefix(name, "-") {
+		return remedy.Errorf(remedy.Input, "choose another name", "the username %q begins with a dash, which programs take for an option", name)
+	}
 	if strings.HasPrefix(strings.ToLower(name), reservedPrefix) {
 		return remedy.Errorf(remedy.Input, "choose another name", "the username %q is reserved: names that begin with %q are mqtunnel's own", name, reservedPrefix)
 	}
@@ -68,15 +71,15 @@ func isNameRune(r rune) bool {
 }
 
 // CheckPassword returns an error when no client could send the password: it is
-// empty, longer than an MQTT field, not UTF-8, or holds control characters. How
+// empty, too long, not UTF-8, or holds control characters. How
 // strong it is, it does not judge.
 func CheckPassword(password secret.Text) error {
 	text := password.Reveal() // judged by its characters, never shown
 	switch {
 	case text == "":
 		return errors.New("the password is empty")
-	case len(text) > maxField:
-		return fmt.Errorf("the password has %d bytes; MQTT carries %d", len(text), maxField)
+	case len(text) > maxPassword:
+		return fmt.Errorf("the password has %d bytes, at most %d are taken", len(text), maxPassword)
 	case !utf8.ValidString(text):
 		return errors.New("the password is not UTF-8 text")
 	case strings.ContainsFunc(text, isControl):
@@ -84,6 +87,10 @@ func CheckPassword(password secret.Text) error {
 	}
 	return nil
 }
+
+// maxPassword bounds a password in bytes: what Mosquitto's own clients read of a
+// line of their option files is some more.
+const maxPassword = 512
 
 // maxField is the length in bytes of a string in MQTT.
 const maxField = 65535

@@ -120,7 +120,7 @@ func TestSetReplacesAndVerifies(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, password := range []string{"first one", "pässwörd:with$signs", strings.Repeat("x", 65535)} {
+	for _, password := range []string{"first one", "pässwörd:with$signs", strings.Repeat("x", 512)} {
 		if err := p.Set("phone", secret.New(password)); err != nil {
 			t.Fatal(err)
 		}

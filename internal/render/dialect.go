@@ -113,6 +113,7 @@ func Environment(environ map[string]string, text []byte) (map[string]string, err
 
 // composeEnv reads text as Compose does.
 func composeEnv(text string, environ map[string]string) (map[string]string, error) {
+	silence()
 	out, err := dotenv.ParseWithLookup(strings.NewReader(text), func(key string) (string, bool) {
 		value, ok := environ[key]
 		return value, ok

@@ -112,7 +112,9 @@ func (d *Directory) Render(ctx context.Context, s config.Settings, env map[strin
 	if err != nil {
 		return Rendered{}, err
 	}
-	return Rendered{Compose: text, Passwd: []byte(in.Passwd), ACL: []byte(in.ACL), Project: project}, nil
+	// The directory's own ACL file holds users only: what anonymous clients may do
+	// is a setting, and stands in what the broker gets.
+	return Rendered{Compose: text, Passwd: []byte(in.Passwd), ACL: []byte(d.ACL.Render(false)), Project: project}, nil
 }
 
 // brokerFiles fills in what the broker reads. The probe's account is in the
@@ -149,10 +151,24 @@ func (d *Directory) CheckEdited(r Rendered) error {
 	if !Edited(d.Existing) {
 		return nil
 	}
-	difference, _ := Diff(d.Existing, r.Compose)
+	difference, _ := Diff(volatile(d.Existing), volatile(r.Compose))
 	return remedy.Errorf(remedy.Input,
 		"move what you changed to compose.override.yaml, which mqtunnel merges and never writes\nthen write the file anew: mqtunnel render --force",
 		"%s was edited by hand:\n%s", FileName, strings.TrimRight(difference, "\n"))
+}
+
+// volatile blanks what differs between two renderings of the same project: the
+// header's checksum and the random revisions.
+func volatile(text []byte) []byte {
+	lines := strings.Split(string(text), "\n")
+	for i, l := range lines {
+		for _, begin := range []string{checksumPrefix, plan.LabelRevision + ": "} {
+			if j := strings.Index(l, begin); j >= 0 {
+				lines[i] = l[:j] + begin + "…"
+			}
+		}
+	}
+	return []byte(strings.Join(lines, "\n"))
 }
 
 // Write stores the project's files: users first, then the Compose file, which

@@ -87,8 +87,7 @@ func linked(dir, name string) ([]byte, error) {
 // of services last, unused networks and volumes dropped. Our own file alone
 // needs no check against the schema, which costs more than all the rest.
 func load(ctx context.Context, dir string, files []types.ConfigFile, env map[string]string, options ...func(*loader.Options)) (*types.Project, error) {
-	// compose-go warns through logrus alone, in the middle of our output.
-	logrus.SetOutput(io.Discard)
+	silence()
 	details := types.ConfigDetails{WorkingDir: dir, ConfigFiles: files, Environment: maps.Clone(env)}
 	if details.Environment == nil {
 		details.Environment = types.Mapping{}
@@ -117,9 +116,13 @@ func refuse(override string, err error) error {
 		"load %s with %s: %w", FileName, override, err)
 }
 
+// silence keeps compose-go quiet: it warns through logrus alone, in the middle of
+// our output, and quotes values that may be secrets.
+func silence() { logrus.SetOutput(io.Discard) }
+
 // secretName says which variables hold secrets, going by their names.
 func secretName() *regexp.Regexp {
-	return regexp.MustCompile(`(?i)(token|secret|passw|psk|credential|_key$|_auth$)`)
+	return regexp.MustCompile(`(?i)(token|secret|pass|pwd|psk|pin|cred|key|auth)`)
 }
 
 // scrub returns err as text in which no value of a variable that sounds like a
