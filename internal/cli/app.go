@@ -90,10 +90,14 @@ func (a *App) report(ctx context.Context, err error) remedy.Code {
 		_ = writeJSON(a.Out, errorJSON{Schema: schema, Error: errorDetail{Code: int(code), Message: display.Redact(message), Hint: display.Redact(hint)}}) // nothing is left to tell it to
 		return code
 	}
-	fmt.Fprintf(a.Err, "%s %s\n", a.Err.Paint(display.Bad, "error:"), display.SafeLines(display.Redact(message)))
+	first, rest, more := strings.Cut(display.SafeLines(display.Redact(message)), "\n")
+	fmt.Fprintf(a.Err, "%s %s\n", a.Err.Paint(display.Bad, "error:"), a.Err.Fit("error: ", first))
+	if more {
+		fmt.Fprintln(a.Err, rest)
+	}
 	for l := range strings.SplitSeq(hint, "\n") {
 		if l != "" {
-			fmt.Fprintf(a.Err, "%s %s\n", a.Err.Paint(display.Cyan, "hint:"), display.Safe(l))
+			fmt.Fprintf(a.Err, "%s %s\n", a.Err.Paint(display.Cyan, "hint:"), a.Err.Fit("hint: ", display.Safe(l)))
 		}
 	}
 	return code

@@ -3,11 +3,13 @@ package cli
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
 	"mqtunnel/internal/lifecycle"
 	"mqtunnel/internal/plan"
+	"mqtunnel/internal/remedy"
 )
 
 func (a *App) downCommand() *cobra.Command {
@@ -30,6 +32,15 @@ sessions and users stay; --volumes deletes the broker's data too.`,
 	f.BoolVar(&dryRun, "dry-run", false, "print what would be done")
 	f.BoolVar(&adopt, "adopt", false, "act on a project of this name that belongs to another directory")
 	return cmd
+}
+
+// stillUsed adds what to do when somebody else's container holds the network or
+// the data.
+func stillUsed(err error) error {
+	if remedy.HintOf(err) == "" && strings.Contains(err.Error(), "still in use by ") {
+		return remedy.Errorf(remedy.Failed, "stop those containers, or take them off it, then: mqtunnel down", "%w", err)
+	}
+	return err
 }
 
 type downOptions struct{ volumes, yes, dryRun, adopt bool }
@@ -72,7 +83,7 @@ func (a *App) down(ctx context.Context, o downOptions) error {
 		return err
 	}
 	if err := goesOn(lifecycle.Execute(ctx, s.engine, project, nil, pl, s.show)); err != nil {
-		return err
+		return stillUsed(err)
 	}
 	s.progress.End()
 	if a.flags.quiet {

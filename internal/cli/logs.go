@@ -196,6 +196,9 @@ func (p *logPrinter) print(e lifecycle.LogEntry) error {
 	text := display.Redact(e.Line.Text)
 	if !p.flags.raw {
 		text = display.Safe(text)
+		if e.Service == plan.ServiceBroker && ownCheck(e.Line.Text) {
+			text += p.app.Out.Paint(display.Faint, "  (mqtunnel's own check)")
+		}
 	}
 	p.out.WriteString(text) //nolint:errcheck // likewise
 	if err := p.out.WriteByte('\n'); err != nil {
@@ -205,6 +208,13 @@ func (p *logPrinter) print(e lifecycle.LogEntry) error {
 		return p.out.Flush()
 	}
 	return nil
+}
+
+// ownCheck reports whether a line of the broker is about a connection of its
+// container's health check, which comes without a password and is refused. Others
+// cannot borrow the remark: they do not come from the container itself.
+func ownCheck(text string) bool {
+	return strings.Contains(text, " mqtunnel-health [127.0.0.1:")
 }
 
 // elsewhere says so when the running project of this name belongs to another

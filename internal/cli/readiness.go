@@ -50,7 +50,7 @@ func (s *session) readiness(ctx context.Context, p plan.Project, to []route) (li
 	return lifecycle.Readiness{
 		Project: p, Service: brokerService, Hostname: s.settings.Hostname,
 		Expect: probe.Expect{Anonymous: s.settings.AllowAnonymous},
-		View:   view, Public: target, Topic: view.Request.Topic, Patient: s.app.interactive(),
+		View:   view, Public: target, Topic: view.Request.Topic, Patient: s.app.interactive() && !s.app.flags.quiet,
 	}, nil
 }
 

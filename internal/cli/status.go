@@ -115,6 +115,9 @@ func (a *App) status(ctx context.Context, live bool) error {
 	if err != nil {
 		return err
 	}
+	if len(observed.Containers) > 0 {
+		out.Warnings = append(out.Warnings, s.pending(ctx)...)
+	}
 	if a.json {
 		if err := writeJSON(a.Out, out); err != nil {
 			return err
@@ -126,6 +129,24 @@ func (a *App) status(ctx context.Context, live bool) error {
 		return answerNo()
 	}
 	return nil
+}
+
+// pending says when what runs is not what the directory asks for: the settings
+// changed since, or cannot be carried out.
+func (s *session) pending(ctx context.Context) []string {
+	if !s.rendered() {
+		return nil
+	}
+	s.needProbe()
+	_, r, err := s.render(ctx, false)
+	if err != nil {
+		return []string{"the project cannot be rendered as it is now: " + err.Error()}
+	}
+	o, err := s.engine.Observe(ctx, query(r.Project))
+	if err != nil || plan.Up(r.Project, o, plan.Options{}).Empty() {
+		return nil
+	}
+	return []string{"what runs is not what the settings say: mqtunnel up makes it so, mqtunnel up --dry-run shows what would change"}
 }
 
 // liveView says how to look from inside.
@@ -224,15 +245,15 @@ func (a *App) printStatus(s statusJSON) {
 	}
 	fmt.Fprintf(out, "project %s in %s: %s\n", s.Project, s.Directory, verdict)
 	for _, p := range s.Problems {
-		fmt.Fprintf(out, "%s %s\n", out.Paint(display.Bad, "problem:"), display.Safe(p.Text))
+		fmt.Fprintf(out, "%s %s\n", out.Paint(display.Bad, "problem:"), out.Fit("problem: ", display.Safe(p.Text)))
 		for l := range strings.SplitSeq(p.Hint, "\n") {
 			if l != "" {
-				fmt.Fprintf(out, "%s %s\n", out.Paint(display.Cyan, "hint:"), display.Safe(l))
+				fmt.Fprintf(out, "%s %s\n", out.Paint(display.Cyan, "hint:"), out.Fit("hint: ", display.Safe(l)))
 			}
 		}
 	}
 	for _, w := range s.Warnings {
-		fmt.Fprintf(out, "%s %s\n", out.Paint(display.Warn, "warning:"), display.Safe(w))
+		fmt.Fprintf(out, "%s %s\n", out.Paint(display.Warn, "warning:"), out.Fit("warning: ", display.Safe(w)))
 	}
 	fmt.Fprintln(out)
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)

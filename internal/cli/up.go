@@ -371,7 +371,8 @@ func (u *upRun) success(ready lifecycle.Ready) {
 		return
 	}
 	fmt.Fprintf(out, "  clients connect there with TLS, MQTT over WebSocket, user name and password\n")
-	fmt.Fprintf(out, "  ports 1883, 8883 and 9001 are not it from outside; a browser cannot show a broker\n")
+	fmt.Fprintf(out, "  ports 1883, 8883 and 9001 are not it from outside\n")
+	fmt.Fprintf(out, "  a browser cannot show a broker: it answers 502, and that is right\n")
 	if ready.Connections < 4 {
 		fmt.Fprintf(out, "  %d of 4 connections to the edge so far; the rest follow\n", ready.Connections)
 	}
@@ -392,8 +393,9 @@ func (u *upRun) firstUser(ctx context.Context) error {
 		if err != nil || name == "" {
 			return nil //nolint:nilerr // the project is up; declining to add a user is no failure
 		}
-		if err = u.app.userAdd(ctx, name, nil, false); err == nil || ctx.Err() != nil {
-			return nil
+		err = u.app.userAdd(ctx, name, nil, false)
+		if err == nil || ctx.Err() != nil {
+			return nil //nolint:nilerr // likewise
 		}
 		u.app.report(ctx, err)
 	}

@@ -18,7 +18,7 @@ const (
 	EventRegistered             // Index, Location, Protocol, IP: connected to the edge
 	EventUnregistered           // Index: left in good order
 	EventLost                   // Index: connection gone
-	EventConfig                 // Ingress: the remote configuration was applied
+	EventConfig                 // Ingress, which may be Unread: the remote configuration was applied
 	EventConfigFailed           // the remote configuration was refused, the old one stays
 	EventFallback               // Protocol: switched to it
 	EventDialFailed             // Index, IP: no QUIC connection
@@ -77,7 +77,10 @@ func (l Line) Event() Event {
 	}
 	for _, row := range eventTable() {
 		rest, ok := strings.CutPrefix(l.Message, row.message)
-		if !ok || !row.prefix && rest != "" {
+		// The end of a long configuration may be missing, and fields are told from
+		// the end.
+		cut := row.kind == EventConfig && strings.HasPrefix(rest, " config=")
+		if !ok || !row.prefix && rest != "" && !cut {
 			continue
 		}
 		e := Event{
@@ -101,13 +104,13 @@ func (l Line) complete(e Event, rest string) Event {
 	case EventProtocol, EventFallback:
 		e.Protocol = first
 	case EventConfig:
+		// A configuration that cannot be read was still applied: the one before it is
+		// no longer in force.
 		version, err := strconv.Atoi(l.Fields["version"])
-		if err != nil {
-			return Event{Index: -1}
-		}
-		// A configuration that does not parse was still applied under its version.
-		if e.Ingress, err = ParsePushed(l.Fields["config"], version); err != nil {
-			e.Ingress = Ingress{Version: version}
+		if err != nil || rest != "" {
+			e.Ingress = Ingress{Version: -1, Unread: true}
+		} else if e.Ingress, err = ParsePushed(l.Fields["config"], version); err != nil {
+			e.Ingress = Ingress{Version: version, Unread: true}
 		}
 	default:
 	}

@@ -15,11 +15,19 @@ import (
 // configuration of a large tunnel has some hundred kilobytes.
 const maxAnswerBytes = 4 << 20
 
+// MaxConfigBytes is the longest answer of /config that CompactConfig takes.
+// cloudflared writes every setting of every rule, some 500 bytes a rule.
+const MaxConfigBytes = 16 << 20
+
 // Ingress is the remote configuration: which public hostname leads to which
 // service.
 type Ingress struct {
 	Version int // -1 until the edge has sent one
 	Rules   []Rule
+	// Unread is true when the edge has sent a configuration that could not be read,
+	// such as one too long for a line of the log. No rule is known then, and Version
+	// may be that of an older one.
+	Unread bool
 }
 
 // Rule is one row of the configuration. The first one that matches counts.
@@ -34,43 +42,93 @@ type Rule struct {
 
 // wireConfig is the configuration as /config answers and as the edge sends it.
 type wireConfig struct {
-	Ingress []struct {
-		Hostname string          `json:"hostname"`
-		Path     *string         `json:"path"`
-		Service  string          `json:"service"`
-		Handlers json.RawMessage `json:"Handlers"`
-		Origin   wireOrigin      `json:"originRequest"`
-	} `json:"ingress"`
-	Origin wireOrigin `json:"originRequest"`
+	Ingress []wireRule `json:"ingress"`
+	Origin  wireOrigin `json:"originRequest,omitzero"`
+}
+
+// wireRule is the part of a row that is read.
+type wireRule struct {
+	Hostname string          `json:"hostname,omitempty"`
+	Path     *string         `json:"path,omitempty"`
+	Service  string          `json:"service"`
+	Handlers json.RawMessage `json:"Handlers,omitempty"`
+	Origin   wireOrigin      `json:"originRequest,omitzero"`
+}
+
+// handled reports whether cloudflared has something of its own to say to requests.
+func (r wireRule) handled() bool {
+	handlers := bytes.TrimSpace(r.Handlers)
+	return len(handlers) > 0 && !bytes.Equal(handlers, []byte("null")) && !bytes.Equal(handlers, []byte("[]"))
 }
 
 // wireOrigin is the part of the origin settings that is read.
 type wireOrigin struct {
-	Access struct {
-		Required bool `json:"required"`
-	} `json:"access"`
+	Access wireAccess `json:"access,omitzero"`
+}
+
+// wireAccess is the part of the settings of Cloudflare Access that is read.
+type wireAccess struct {
+	Required bool `json:"required,omitempty"`
+}
+
+// wireAnswer is the answer of /config.
+type wireAnswer struct {
+	Version *int       `json:"version"`
+	Config  wireConfig `json:"config"`
 }
 
 // ParseConfig reads the answer of /config.
 func ParseConfig(r io.Reader) (Ingress, error) {
-	var answer struct {
-		Version *int       `json:"version"`
-		Config  wireConfig `json:"config"`
-	}
-	if err := readJSON(r, &answer); err != nil {
-		return Ingress{}, fmt.Errorf("read cloudflared's configuration: %w", err)
-	}
-	if answer.Version == nil {
-		return Ingress{}, fmt.Errorf("read cloudflared's configuration: no version in it")
+	answer, err := readAnswer(r, maxAnswerBytes)
+	if err != nil {
+		return Ingress{}, err
 	}
 	return answer.Config.ingress(*answer.Version), nil
+}
+
+func readAnswer(r io.Reader, most int64) (answer wireAnswer, err error) {
+	if err := readJSON(r, most, &answer); err != nil {
+		return answer, fmt.Errorf("read cloudflared's configuration: %w", err)
+	}
+	if answer.Version == nil {
+		return answer, fmt.Errorf("read cloudflared's configuration: no version in it")
+	}
+	return answer, nil
+}
+
+// CompactConfig shortens an answer of /config to what ParseConfig reads: the result
+// means the same to it.
+func CompactConfig(text []byte) ([]byte, error) {
+	answer, err := readAnswer(bytes.NewReader(text), MaxConfigBytes)
+	if err != nil {
+		return nil, err
+	}
+	for i := range answer.Config.Ingress {
+		rule := &answer.Config.Ingress[i]
+		if rule.Path != nil && *rule.Path == "" {
+			rule.Path = nil
+		}
+		// What the handlers are makes no difference.
+		if rule.handled() {
+			rule.Handlers = json.RawMessage("[0]")
+		} else {
+			rule.Handlers = nil
+		}
+	}
+	var short bytes.Buffer
+	encoder := json.NewEncoder(&short)
+	encoder.SetEscapeHTML(false)
+	if err := encoder.Encode(answer); err != nil {
+		return nil, fmt.Errorf("shorten cloudflared's configuration: %w", err)
+	}
+	return bytes.TrimSpace(short.Bytes()), nil
 }
 
 // ParsePushed reads the configuration as the edge sent it, which is how the log
 // line "Updated to new configuration" shows it.
 func ParsePushed(config string, version int) (Ingress, error) {
 	var wire wireConfig
-	if err := readJSON(strings.NewReader(config), &wire); err != nil {
+	if err := readJSON(strings.NewReader(config), maxAnswerBytes, &wire); err != nil {
 		return Ingress{}, fmt.Errorf("read the pushed configuration: %w", err)
 	}
 	return wire.ingress(version), nil
@@ -84,22 +142,20 @@ func (w wireConfig) ingress(version int) Ingress {
 		if row.Path != nil {
 			rule.Path = *row.Path
 		}
-		handlers := bytes.TrimSpace(row.Handlers)
-		none := len(handlers) == 0 || bytes.Equal(handlers, []byte("null")) || bytes.Equal(handlers, []byte("[]"))
-		rule.AccessRequired = !none || row.Origin.Access.Required || w.Origin.Access.Required
+		rule.AccessRequired = row.handled() || row.Origin.Access.Required || w.Origin.Access.Required
 		in.Rules = append(in.Rules, rule)
 	}
 	return in
 }
 
 // readJSON decodes one bounded JSON value. Its errors hold nothing of the input.
-func readJSON(r io.Reader, into any) error {
-	text, err := io.ReadAll(io.LimitReader(r, maxAnswerBytes+1))
+func readJSON(r io.Reader, most int64, into any) error {
+	text, err := io.ReadAll(io.LimitReader(r, most+1))
 	if err != nil {
 		return err
 	}
-	if len(text) > maxAnswerBytes {
-		return fmt.Errorf("more than %d bytes", maxAnswerBytes)
+	if int64(len(text)) > most {
+		return fmt.Errorf("more than %d bytes", most)
 	}
 	if err := json.Unmarshal(text, into); err != nil {
 		return fmt.Errorf("unexpected JSON: %T", err)
@@ -107,8 +163,8 @@ func readJSON(r io.Reader, into any) error {
 	return nil
 }
 
-// Received reports whether a configuration has come from the edge.
-func (in Ingress) Received() bool { return in.Version >= 0 }
+// Received reports whether a configuration has come from the edge and is known.
+func (in Ingress) Received() bool { return in.Version >= 0 && !in.Unread }
 
 // Route returns the rule that a request for hostname and path meets, and false
 // where none does.
@@ -144,12 +200,26 @@ const ClientPath = "/mqtt"
 // e.g. http://mosquitto:9001, in the order of the configuration. Wildcards are no
 // names and are left out.
 func (in Ingress) PublicHostnames(service string) []string {
-	var names []string
-	for _, rule := range in.Rules {
-		if !isHostname(rule.Hostname) || slices.Contains(names, rule.Hostname) {
-			continue
+	// A configuration may have thousands of rules: for each name only those are
+	// looked at that may concern it.
+	own := make(map[string][]int, len(in.Rules))
+	var many []int // without a name, or with a wildcard
+	for i, rule := range in.Rules {
+		if rule.Hostname == "" || strings.HasPrefix(rule.Hostname, "*") {
+			many = append(many, i)
+		} else {
+			own[rule.Hostname] = append(own[rule.Hostname], i)
 		}
-		if met, ok := in.Route(rule.Hostname, ClientPath); ok && SameService(met.Service, service) {
+	}
+	var names []string
+	for i, rule := range in.Rules {
+		if mine := own[rule.Hostname]; len(mine) == 0 || mine[0] != i || !IsHostname(rule.Hostname) {
+			continue // told already, or no name
+		}
+		candidates := slices.Concat(own[rule.Hostname], many)
+		slices.Sort(candidates)
+		first := slices.IndexFunc(candidates, func(i int) bool { return in.Rules[i].matches(rule.Hostname, ClientPath) })
+		if first >= 0 && SameService(in.Rules[candidates[first]].Service, service) {
 			names = append(names, rule.Hostname)
 		}
 	}
@@ -160,8 +230,12 @@ func (in Ingress) PublicHostnames(service string) []string {
 // hyphens and underscores.
 var hostnameForm = regexp.MustCompile(`^[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?)+$`)
 
-// isHostname reports whether what the edge pushed is a name and nothing else.
-func isHostname(name string) bool { return len(name) <= 253 && hostnameForm.MatchString(name) }
+// maxHostname is the length of the longest DNS name in its text form (RFC 1035).
+const maxHostname = 253
+
+// IsHostname reports whether name is a DNS name of two labels at least, in lower-case
+// ASCII, and nothing else: no wildcard, address, port or path.
+func IsHostname(name string) bool { return len(name) <= maxHostname && hostnameForm.MatchString(name) }
 
 // SameService reports whether two services are the same place: letter case of the
 // host, a final slash and ws for http make no difference to cloudflared.
@@ -203,6 +277,12 @@ func (in Ingress) Advise(service, want string) (Advice, bool) {
 	want = strings.ToLower(want)
 	if want == "" && len(names) > 0 || slices.Contains(names, want) {
 		return Advice{}, false
+	}
+	if in.Unread {
+		return Advice{
+			Cause: "the connector's log does not show the whole configuration that Cloudflare sent",
+			Hint:  "look from inside: mqtunnel status --live",
+		}, true
 	}
 	if !in.Received() {
 		return Advice{Cause: "no configuration has come from Cloudflare yet", Hint: publish(service, want)}, true

@@ -101,11 +101,18 @@ func levelOf(short string) Level {
 	}
 }
 
+// cutConfig is the beginning of the JSON form of "Updated to new configuration", by
+// which it is known when its end is missing: the fields stand before the message.
+var cutConfig = regexp.MustCompile(`^\{"level":"info","version":(\d+),"config":"`)
+
 // parseJSONLine reads the JSON form. An object without level and time is not
 // cloudflared's.
 func parseJSONLine(text string) (Line, bool) {
 	var object map[string]json.RawMessage
 	if err := json.Unmarshal([]byte(text), &object); err != nil {
+		if m := cutConfig.FindStringSubmatch(text); m != nil {
+			return Line{Level: LevelInfo, Message: "Updated to new configuration", Fields: map[string]string{"version": m[1]}}, true
+		}
 		return Line{}, false
 	}
 	line := Line{}

@@ -69,15 +69,40 @@ func TestEventsAreRecognised(t *testing.T) {
 				{Hostname: "m.example.com", Service: broker, AccessRequired: true}, {Service: "http_status:404"},
 			}},
 		},
-		"INF Registered tunnel connection, says a client": {Index: -1},
+		// Longer than a line of the log: the end is missing, wherever it was cut.
+		`INF Updated to new configuration config="{\"ingress\":[{\"hostname\":\"m.example.com\",\"serv`: unread(-1),
+		`INF Updated to new configuration config="{\"ingress\":[{\"path\":\"a x=1`:                      unread(-1),
+		`INF Updated to new configuration config="{\"ingress\":[{\"path\":\"a version=7`:                unread(-1),
+		`INF Updated to new configuration config="{\`:                                                   unread(-1),
+		`INF Updated to new configuration config="{\"ingress\":[]}"`:                                    unread(-1),
+		`INF Updated to new configuration config="{\"ingress\":[]}" ver`:                                unread(-1),
+		`INF Updated to new configuration config="{\"ingress\":7}" version=5`:                           unread(5),
+		"INF Registered tunnel connection, says a client":                                               {Index: -1},
+		"INF Updated to new configurations":                                                             {Index: -1},
 	} {
 		if diff := cmp.Diff(want, cloudflared.ParseLine(at+text).Event()); diff != "" {
+			t.Errorf("%q:\n%s", text, diff)
+		}
+	}
+	const json = `{"level":"info","version":6,"config":"{\"ingress\":[{\"hostname\":\"m.example.com\"`
+	for text, want := range map[string]cloudflared.Event{
+		json: unread(6),
+		json + `}]}","time":"2026-08-20T10:37:18Z","message":"Updated to new configuration"}`: {
+			Kind: cloudflared.EventConfig, Index: -1, Ingress: cloudflared.Ingress{Version: 6, Rules: []cloudflared.Rule{{Hostname: "m.example.com"}}},
+		},
+		strings.Replace(json, "info", "error", 1): {Index: -1},
+	} {
+		if diff := cmp.Diff(want, cloudflared.ParseLine(text).Event()); diff != "" {
 			t.Errorf("%q:\n%s", text, diff)
 		}
 	}
 	if e := cloudflared.ParseLine("Starting tunnel").Event(); e.Kind != cloudflared.EventNone {
 		t.Errorf("a line from outside the logger passes for an event: %+v", e)
 	}
+}
+
+func unread(version int) cloudflared.Event {
+	return cloudflared.Event{Kind: cloudflared.EventConfig, Index: -1, Ingress: cloudflared.Ingress{Version: version, Unread: true}}
 }
 
 // Lines that the cases share.

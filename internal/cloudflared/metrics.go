@@ -27,7 +27,7 @@ func ParseReady(r io.Reader) (Ready, error) {
 		Connections int    `json:"readyConnections"`
 		ConnectorID string `json:"connectorId"`
 	}
-	if err := readJSON(r, &answer); err != nil {
+	if err := readJSON(r, maxAnswerBytes, &answer); err != nil {
 		return Ready{}, fmt.Errorf("read cloudflared's readiness: %w", err)
 	}
 	if answer.Status == 0 || answer.Connections < 0 {
@@ -67,7 +67,7 @@ func ParseDiag(r io.Reader) (Diag, error) {
 			Index       int    `json:"index"`
 		} `json:"connections"`
 	}
-	if err := readJSON(r, &answer); err != nil {
+	if err := readJSON(r, maxAnswerBytes, &answer); err != nil {
 		return Diag{}, fmt.Errorf("read cloudflared's tunnel state: %w", err)
 	}
 	if _, err := uuid.Parse(answer.TunnelID); err != nil {

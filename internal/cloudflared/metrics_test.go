@@ -1,11 +1,14 @@
 package cloudflared_test
 
 import (
+	"bytes"
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/uuid"
 
 	"mqtunnel/internal/cloudflared"
 )
@@ -125,6 +128,64 @@ func TestTheFirstWrongHostnameIsNamedWithWhatToType(t *testing.T) {
 	}
 }
 
+func TestAShortenedConfigurationMeansTheSame(t *testing.T) {
+	want, err := cloudflared.ParseConfig(strings.NewReader(remote))
+	if err != nil {
+		t.Fatal(err)
+	}
+	short, err := cloudflared.CompactConfig([]byte(remote))
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := cloudflared.ParseConfig(bytes.NewReader(short))
+	if diff := cmp.Diff(want, got); err != nil || diff != "" {
+		t.Errorf("error %v, difference:\n%s", err, diff)
+	}
+	for _, word := range []string{"warp", "teamName", "null", "\n"} {
+		if bytes.Contains(short, []byte(word)) {
+			t.Errorf("%q is kept: %s", word, short)
+		}
+	}
+	for _, text := range []string{"", "{}", "[]", `{"version":1,"config":{"ingress":7}}`} {
+		if short, err := cloudflared.CompactConfig([]byte(text)); err == nil {
+			t.Errorf("%q is shortened to %s", text, short)
+		}
+	}
+}
+
+func TestAConfigurationThatCouldNotBeReadIsNoAdviceForTheDashboard(t *testing.T) {
+	in := cloudflared.Ingress{Version: 4, Unread: true}
+	advice, wrong := in.Advise(broker, "m.example.com")
+	if !wrong || in.Received() || strings.Contains(advice.Hint, "dashboard") || !strings.Contains(advice.Hint, "--live") {
+		t.Errorf("received %v, %+v", in.Received(), advice)
+	}
+}
+
+func TestTwentyThousandRulesAreReadInAMoment(t *testing.T) {
+	in := cloudflared.Ingress{Version: 1}
+	for i := range 20_000 {
+		in.Rules = append(in.Rules, cloudflared.Rule{Hostname: fmt.Sprintf("service-%d.example.com", i), Service: "http://10.0.0.1:80"})
+	}
+	in.Rules = append(in.Rules, cloudflared.Rule{Hostname: "mqtt.example.com", Service: broker}, cloudflared.Rule{Service: "http_status:404"})
+	few := in
+	few.Rules = in.Rules[20_000-1000:]
+	measure := func(in cloudflared.Ingress) time.Duration {
+		best := time.Hour
+		for range 5 {
+			start := time.Now()
+			if names := in.PublicHostnames(broker); len(names) != 1 || names[0] != "mqtt.example.com" {
+				t.Fatalf("names %q", names)
+			}
+			best = min(best, time.Since(start))
+		}
+		return best
+	}
+	// Twenty times as many rules may not take four hundred times as long.
+	if many, some := measure(in), measure(few); many > 100*some {
+		t.Errorf("20,000 rules take %v, 1,000 take %v", many, some)
+	}
+}
+
 func FuzzConfig(f *testing.F) {
 	f.Add(remote)
 	f.Add(`{"version":-1,"config":{"ingress":[{"service":"http_status:503"}]}}`)
@@ -134,6 +195,13 @@ func FuzzConfig(f *testing.F) {
 		if err != nil {
 			return
 		}
+		short, err := cloudflared.CompactConfig([]byte(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if again, err := cloudflared.ParseConfig(bytes.NewReader(short)); err != nil || !cmp.Equal(in, again) {
+			t.Errorf("%q is shortened to %q: %v\n%s", text, short, err, cmp.Diff(in, again))
+		}
 		for _, name := range in.PublicHostnames(broker) {
 			if rule, ok := in.Route(name, cloudflared.ClientPath); !ok || !cloudflared.SameService(rule.Service, broker) {
 				t.Errorf("%q is said to lead to the broker and leads to %q", name, rule.Service)
@@ -141,6 +209,25 @@ func FuzzConfig(f *testing.F) {
 		}
 		if _, wrong := in.Advise(broker, ""); wrong == (len(in.PublicHostnames(broker)) > 0) {
 			t.Errorf("advice %v for %q", wrong, text)
+		}
+	})
+}
+
+func FuzzAnswersOfTheMetricsServer(f *testing.F) {
+	f.Add(`{"status":200,"readyConnections":4,"connectorId":"0a1b"}`)
+	f.Add(`{"tunnelID":"6ff42ae2-765d-4adf-8112-31c55c1551ef","connectorID":"x","connections":[{"isConnected":true,"protocol":1,"edgeAddress":"198.41.192.7","index":1},{"isConnected":true}]}`)
+	f.Add("build_info{goversion=\"go1\",version=\"2026.8.2\"} 1\ncloudflared_tunnel_concurrent_requests_per_tunnel 3\n")
+	f.Fuzz(func(t *testing.T, text string) {
+		if ready, err := cloudflared.ParseReady(strings.NewReader(text)); err == nil && ready.Ready != (ready.Connections > 0) {
+			t.Errorf("%q: %+v", text, ready)
+		}
+		if diag, err := cloudflared.ParseDiag(strings.NewReader(text)); err == nil {
+			if _, err := uuid.Parse(diag.TunnelID); err != nil {
+				t.Errorf("%q: tunnel ID %q", text, diag.TunnelID)
+			}
+		}
+		if m, err := cloudflared.ParseMetrics(strings.NewReader(text)); err == nil && m.ConcurrentRequests < 0 {
+			t.Errorf("%q: %+v", text, m)
 		}
 	})
 }

@@ -78,9 +78,6 @@ func (f *EnvFile) unreadable(assignments []Assignment) int {
 	return strings.Count(f.text, "\n") + 1
 }
 
-// Exists reports whether the file was there when it was read.
-func (f *EnvFile) Exists() bool { return f.exists }
-
 // Mode returns the permission bits that the file has on disk, 0 when it did not
 // exist.
 func (f *EnvFile) Mode() fs.FileMode { return f.mode }
@@ -107,24 +104,6 @@ func (f *EnvFile) assignmentsOf(key string) []Assignment {
 		}
 	}
 	return out
-}
-
-// Ambiguous makes the error for a line that Docker Compose reads in another way
-// than mqtunnel does. The hint tells the form that means the same to both, with
-// the value of a key that is not secret.
-func (f *EnvFile) Ambiguous(key string) error {
-	assignments := f.assignmentsOf(key)
-	if len(assignments) == 0 {
-		return nil
-	}
-	hint := "write the value between single quotes: " + key + "='…'"
-	value, _ := f.Lookup(key)
-	public := slices.ContainsFunc(Table(), func(s Setting) bool { return s.Key == key && !s.Secret })
-	if encoded, err := encodeValue(value.Reveal()); err == nil && public { // a public value
-		hint = fmt.Sprintf("if %s is meant, write: %s=%s", shown(value.Reveal()), key, encoded)
-	}
-	return remedy.Errorf(remedy.Input, hint, "%s:%d: %s reads differently in Docker Compose",
-		EnvName, assignments[len(assignments)-1].Line, key)
 }
 
 // Set gives key the value. An assignment that is there, also an empty one, is

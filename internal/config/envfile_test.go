@@ -132,18 +132,6 @@ func TestABrokenFileIsNamedByLineAndNotQuoted(t *testing.T) {
 	}
 }
 
-func TestAnAmbiguousLineIsNamedWithItsQuotedForm(t *testing.T) {
-	f := parse(t, "A=1\nMQTT_HOSTNAME=a$$b\nCLOUDFLARE_TUNNEL_TOKEN=x$$y\n")
-	err := f.Ambiguous(config.KeyHostname)
-	if err == nil || !strings.HasPrefix(err.Error(), ".env:2: ") || !strings.Contains(remedy.HintOf(err), `MQTT_HOSTNAME='a$$b'`) {
-		t.Errorf("error %v, hint %q", err, remedy.HintOf(err))
-	}
-	err = f.Ambiguous(config.KeyToken)
-	if err == nil || strings.Contains(remedy.HintOf(err), "x$$y") {
-		t.Errorf("error %v, hint %q", err, remedy.HintOf(err))
-	}
-}
-
 func FuzzEnv(f *testing.F) {
 	for _, text := range []string{
 		"", "A=1\nK=old # c\n", "export K='x\ny' # z\r\nB: 2", "\ufeff#K=\nK=1\nK=\"2\"\n", "A=$K\nK=\\$x", "K= # c", "A='it\\'s'\nK=x",

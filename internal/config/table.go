@@ -12,6 +12,7 @@ import (
 	"github.com/distribution/reference"
 	"golang.org/x/net/idna"
 
+	"mqtunnel/internal/cloudflared"
 	"mqtunnel/internal/remedy"
 	"mqtunnel/internal/secret"
 )
@@ -33,7 +34,6 @@ const (
 	minGracePeriod  = time.Second
 	// maxGracePeriod is cloudflared's own limit.
 	maxGracePeriod = 3 * time.Minute
-	maxHostname    = 253
 )
 
 // Table returns all settings, in the order in which they are shown.
@@ -196,14 +196,11 @@ func parseHostname(value string) (string, error) {
 		return "", wrong(hint, "%s is an address, not a hostname", shown(value))
 	}
 	ascii, err := idna.Lookup.ToASCII(strings.TrimSuffix(value, "."))
-	if err != nil || !hostnamePattern.MatchString(ascii) || len(ascii) > maxHostname {
+	if err != nil || !cloudflared.IsHostname(ascii) {
 		return "", wrong(hint, "%s is not a hostname", shown(value))
 	}
 	return ascii, nil
 }
-
-// hostnamePattern is a hostname with at least one dot, in ASCII.
-var hostnamePattern = regexp.MustCompile(`^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
 
 // hostOfURL finds the hostname in a URL, in HOST:PORT and in HOST/PATH.
 func hostOfURL(value string) (string, bool) {
@@ -213,7 +210,7 @@ func hostOfURL(value string) (string, bool) {
 	}
 	host, _, _ := strings.Cut(rest, "/")
 	host, _, _ = strings.Cut(host, ":")
-	if host == value || !hostnamePattern.MatchString(strings.ToLower(host)) {
+	if host == value || !cloudflared.IsHostname(strings.ToLower(host)) {
 		return "", false
 	}
 	return strings.ToLower(host), true

@@ -72,7 +72,7 @@ func (p *Progress) End() {
 // line prints a line that stays.
 func (p *Progress) line(style Style, word, text string) {
 	p.End()
-	fmt.Fprintf(p.out, "%s %s\n", p.out.Paint(style, word), text)
+	fmt.Fprintf(p.out, "%s %s\n", p.out.Paint(style, word), p.out.Fit(word+" ", text))
 }
 
 // status shows what is going on now, on a terminal only.
@@ -118,7 +118,8 @@ func (p *Progress) waiting(e lifecycle.Waiting) {
 		p.line(Warn, "waiting", fmt.Sprintf("for the %s: %s", stageName(e.Stage), text))
 		for l := range strings.SplitSeq(e.Hint, "\n") {
 			if l != "" {
-				fmt.Fprintf(p.out, "        %s\n", Safe(l))
+				const indent = "        "
+				fmt.Fprintf(p.out, "%s%s\n", indent, p.out.Fit(indent, Safe(l)))
 			}
 		}
 	}
@@ -142,7 +143,7 @@ func (p *Progress) pulling(u plan.PullProgress) {
 		return
 	}
 	p.pulled[u.Ref] = time.Now()
-	p.line(Faint, "pull", text)
+	p.line(Faint, "note", text)
 }
 
 // verb words a step: what is being done, or what was.
@@ -172,7 +173,21 @@ func verb(s plan.Step, done bool) string {
 		kind = "volume"
 	default:
 	}
-	return Safe(fmt.Sprintf("%s %s %s (%s)", word, kind, s.Subject, s.Why))
+	text := fmt.Sprintf("%s %s %s", word, kind, s.Subject)
+	if !plain(s.Why) {
+		text += " (" + s.Why + ")"
+	}
+	return Safe(text)
+}
+
+// plain reports whether a step's reason goes without saying.
+func plain(why string) bool {
+	switch why {
+	case "does not exist", "created", "down", "restart", "not running", "its data was not to be kept", "replaces the old one":
+		return true
+	default:
+		return false
+	}
 }
 
 // stageName words a stage for a person.

@@ -187,8 +187,8 @@ func TestAPullIsToldEveryFewSecondsForEachImage(t *testing.T) {
 		if err := errors.Join(err, file.Close()); err != nil {
 			t.Fatal(err)
 		}
-		want := "pull pulling a:1 0B of 12MB\npull pulling b:1 0B of 12MB\npull pulling a:1 5MB of 12MB\npull pulling b:1 5MB of 12MB\n" +
-			"pull pulling a:1 10MB of 12MB\npull pulling b:1 10MB of 12MB\n"
+		want := "note pulling a:1 0B of 12MB\nnote pulling b:1 0B of 12MB\nnote pulling a:1 5MB of 12MB\nnote pulling b:1 5MB of 12MB\n" +
+			"note pulling a:1 10MB of 12MB\nnote pulling b:1 10MB of 12MB\n"
 		if diff := cmp.Diff(want, string(text)); diff != "" {
 			t.Error(diff)
 		}

@@ -10,6 +10,7 @@ import (
 	"github.com/docker/docker/api/types/container"
 	"github.com/docker/docker/client"
 
+	"mqtunnel/internal/plan"
 	"mqtunnel/internal/remedy"
 )
 
@@ -41,7 +42,7 @@ func (c *Client) Unpause(ctx context.Context, id string) error {
 		return err
 	}
 	// Engines differ in how they class this refusal, so its state decides.
-	if d, ierr := c.Inspect(ctx, id); ierr == nil && d.State != "paused" {
+	if d, ierr := c.Inspect(ctx, id); ierr == nil && d.State != plan.StatePaused {
 		return nil
 	}
 	return err

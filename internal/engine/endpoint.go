@@ -103,7 +103,7 @@ func resolve(flag string, env environ, config *configfile.ConfigFile) (endpoint,
 
 // resolveContext reads a context from Docker's store.
 func resolveContext(name, source string, env environ) (endpoint, error) {
-	contexts := store.New(dockerconfigContexts(env), store.NewConfig(
+	contexts := store.New(filepath.Join(env.configDir(), "contexts"), store.NewConfig(
 		func() any { return &map[string]any{} },
 		store.EndpointTypeGetter(docker.DockerEndpoint, func() any { return &docker.EndpointMeta{} }),
 	))
@@ -132,8 +132,6 @@ func resolveContext(name, source string, env environ) (endpoint, error) {
 	}
 	return endpoint{Endpoint: full, source: where}, nil
 }
-
-func dockerconfigContexts(env environ) string { return filepath.Join(env.configDir(), "contexts") }
 
 // contextHint names the contexts that do exist.
 func contextHint(contexts store.Lister, source string) string {

@@ -156,7 +156,7 @@ func (p *pulling) add(m pullMessage) plan.PullProgress {
 type pullFault struct {
 	code  remedy.Code
 	marks []string
-	hint  string
+	hint  string // "" where it is platformHint that says what to do
 }
 
 // pullFaults lists the classes, the more special first: registries word the same
@@ -179,7 +179,6 @@ func pullFaults() []pullFault {
 				"no matching manifest", "no match for platform", "does not match the specified platform",
 				"does not provide the specified platform",
 			},
-			hint: "the image does not exist for this platform",
 		},
 		{
 			code: remedy.Input,
@@ -228,7 +227,7 @@ func (c *Client) pullError(ctx context.Context, ref, platform string, authErr, e
 				continue
 			}
 			hint := fault.hint
-			if strings.HasPrefix(hint, "the image does not exist for this platform") {
+			if hint == "" {
 				hint = c.platformHint(ctx, platform)
 			}
 			if authErr != nil && fault.code == remedy.Input {

@@ -216,7 +216,7 @@ func (w *waiter) alive(ctx context.Context, stage Stage, service string, v view)
 	if service == plan.ServiceBroker {
 		t = brokerTrouble(d, v, w.restarts[service])
 	} else {
-		t = connectorTrouble(d, v, time.Since(w.began))
+		t = connectorTrouble(d, v, time.Since(w.began)).withDials(v.cause.ID, w.looks.last.report.Dials)
 	}
 	if t.hopeless {
 		return d, notReady(stage, t.String(), t.hint)

@@ -174,6 +174,7 @@ func TestAProjectInALab(t *testing.T) {
 		{"a look without a connector is from the network", fromTheNetwork},
 		{"leftovers are swept", leftovers},
 		{"status looks from inside", liveStatus},
+		{"thousands of public hostnames are no trouble", manyHostnames},
 		{"a hostname that is missing in the dashboard is named", missingHostname},
 		{"a wrong service in the dashboard is waited for and taken over", patience},
 		{"a timeout says what was seen", timeouts},

@@ -33,6 +33,7 @@ type facts struct {
 	conns     map[int]cloudflared.Event // registered connections by index
 	connID    string
 	ingress   cloudflared.Ingress
+	logged    int // version of the configuration that the log last told in full, -1 for none
 	reader    *mosquitto.LogReader
 
 	judged  bool // the four below are those of the lines as they are
@@ -46,7 +47,7 @@ func newFacts() *facts {
 	return &facts{
 		begun: map[string]bool{}, lines: map[string]int{}, version: map[string]string{},
 		conns: map[int]cloudflared.Event{}, reader: mosquitto.NewLogReader(""),
-		ingress: cloudflared.Ingress{Version: -1},
+		ingress: cloudflared.Ingress{Version: -1}, logged: -1,
 	}
 }
 
@@ -93,7 +94,7 @@ func (f *facts) takeConnector(l cloudflared.Line) {
 	case cloudflared.EventStarting:
 		f.begun[plan.ServiceConnector] = true
 		clear(f.conns)
-		f.ingress = cloudflared.Ingress{Version: -1}
+		f.ingress, f.logged = cloudflared.Ingress{Version: -1}, -1
 	case cloudflared.EventVersion:
 		f.version[plan.ServiceConnector] = event.Version
 	case cloudflared.EventConnector:
@@ -106,6 +107,11 @@ func (f *facts) takeConnector(l cloudflared.Line) {
 		clear(f.conns)
 	case cloudflared.EventConfig:
 		f.ingress = event.Ingress
+		if f.ingress.Unread {
+			// A look tells it, if it finds one that is newer.
+			f.ingress.Version = f.logged
+		}
+		f.logged = f.ingress.Version
 	default:
 	}
 }

@@ -113,26 +113,29 @@ func inContainer(ctx context.Context, e Prober, v View, mode string) (report pro
 // bytes.
 const maxComplaint = 4 << 10
 
-// readReport waits for the one line that the probe writes.
+// readReport waits for the lines that the probe writes.
 func readReport(ctx context.Context, e Prober, id string) (probe.Report, error) {
 	ctx, cancel := context.WithTimeout(ctx, probe.MaxDuration+5*time.Second)
 	defer cancel()
-	var line, complaint []byte
+	var report probe.ReportLines
+	var complaint []byte
 	err := e.Logs(ctx, id, plan.LogOptions{Tail: -1, Follow: true}, func(l plan.LogLine) error {
 		if l.Stderr {
 			complaint = append(complaint, l.Text[:min(len(l.Text), maxComplaint-len(complaint))]...)
 			return nil
 		}
-		line = append(line, l.Text...)
-		return errStopped
+		if report.Add(l.Text) {
+			return errStopped
+		}
+		return nil
 	})
 	if err != nil && !errors.Is(err, errStopped) {
 		return probe.Report{}, fmt.Errorf("read report: %w", err)
 	}
-	if len(bytes.TrimSpace(line)) == 0 {
+	if report.Empty() {
 		return probe.Report{}, fmt.Errorf("the probe wrote no report: %s", bytes.TrimSpace(complaint))
 	}
-	return probe.DecodeReport(line)
+	return report.Decode()
 }
 
 // probeContainer is what a probe's container is created with: no capability, no
@@ -148,7 +151,7 @@ func probeContainer(v View, mode string) plan.Creation {
 		SecurityOpt: []string{"no-new-privileges:true"},
 		Restart:     plan.Restart{Name: "no"},
 		Health:      &plan.Health{Test: []string{"NONE"}},
-		Logging:     &plan.Logging{Driver: "json-file", Options: map[string]string{"max-size": "1m", "max-file": "1"}},
+		Logging:     &plan.Logging{Driver: "json-file", Options: map[string]string{"max-size": "32m", "max-file": "1"}},
 		MemoryLimit: probeMemory,
 		PidsLimit:   64,
 	}

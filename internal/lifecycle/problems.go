@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"time"
 
-	"mqtunnel/internal/cloudflared"
 	"mqtunnel/internal/plan"
 )
 
@@ -12,6 +11,10 @@ import (
 func (s *Status) fill(v view, details []plan.Details, q Inquiry) {
 	s.ConnectorID, s.Connections, s.Ingress, s.Database = v.connectorID, v.connections, v.ingress, v.database
 	up := true
+	if !s.Services[0].Exists && !s.Services[1].Exists {
+		s.Problems = append(s.Problems, Problem{Text: "the project is down: it has no containers", Hint: "type: mqtunnel up"})
+		return
+	}
 	for i := range s.Services {
 		st := &s.Services[i]
 		st.Version = v.version[st.Service]
@@ -25,6 +28,7 @@ func (s *Status) fill(v view, details []plan.Details, q Inquiry) {
 		s.Connections = nil
 	}
 	if up {
+		s.apart(q.Observed)
 		s.beyond(v, q)
 	}
 	if s.Database != nil && s.Database.String() != "" {
@@ -40,6 +44,22 @@ func (s *Status) because(service string, v view) {
 	case service == plan.ServiceConnector && v.caused:
 		s.Problems = append(s.Problems, Problem{Text: v.cause.Sentence, Hint: v.cause.Hint})
 	}
+}
+
+// apart adds that the two services share no network, so that the connector cannot
+// find the broker.
+func (s *Status) apart(o plan.Observed) {
+	broker, found := o.Find(plan.ServiceBroker)
+	connector, both := o.Find(plan.ServiceConnector)
+	if !found || !both {
+		return
+	}
+	for name := range broker.Networks {
+		if _, shared := connector.Networks[name]; shared {
+			return
+		}
+	}
+	s.Problems = append(s.Problems, Problem{Text: "broker and connector are on no network together", Hint: "type: mqtunnel up"})
 }
 
 // crashLoop is how long a container has to run until the Engine takes its next end
@@ -95,13 +115,14 @@ func (s *Status) beyond(v view, q Inquiry) {
 	}
 	advice, wrong := v.ingress.Advise(q.Service, q.Hostname)
 	switch {
-	case wrong && (v.ingress.Received() || s.Inside != nil || s.noConfiguration(v)):
+	case wrong && !v.ingress.Unread && (v.ingress.Received() || s.Inside != nil || s.noConfiguration(v)):
 		text := advice.Cause
 		if advice.Hostname != "" {
 			text += ": " + advice.Hostname + " -> " + advice.Service
 		}
 		s.Problems = append(s.Problems, Problem{Text: text, Hint: advice.Hint})
-	case v.caused && s.current(v.cause):
+	case v.caused && !v.cause.ID.Origin():
+		// What single requests met is left out: anybody can send one that fails.
 		s.Problems = append(s.Problems, Problem{Text: v.cause.Sentence, Hint: v.cause.Hint})
 	}
 }
@@ -110,21 +131,4 @@ func (s *Status) beyond(v view, q Inquiry) {
 // the edge would have sent a configuration by now.
 func (s *Status) noConfiguration(v view) bool {
 	return v.version[plan.ServiceConnector] != "" && time.Since(s.Services[1].Since) > 2*pushGrace
-}
-
-// How long a request that failed at the broker speaks for its state, and how
-// long after a start of the broker a request may still fail for it: nothing in
-// the connector's log says that requests succeed again.
-const (
-	originMemory = time.Minute
-	originStart  = 3 * time.Second
-)
-
-// current reports whether a cause still stands. What the log tells about single
-// requests is settled by a later start of the broker, and by time.
-func (s *Status) current(c cloudflared.Cause) bool {
-	if !c.ID.Origin() {
-		return true
-	}
-	return c.Line.Time.After(s.Services[0].Since.Add(originStart)) && time.Since(c.Line.Time) < originMemory
 }

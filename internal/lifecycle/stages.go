@@ -43,7 +43,7 @@ func named(what, product, version string) string {
 // where the log no longer tells what is waited for.
 func (w *waiter) look(v view) {
 	w.takeLook()
-	if w.Settled || v.unseen[plan.ServiceConnector] {
+	if w.Settled || v.unseen[plan.ServiceConnector] || v.ingress.Unread {
 		w.looks.ask()
 	}
 }
@@ -86,7 +86,11 @@ func (w *waiter) configuration(ctx context.Context) error {
 			return fmt.Sprintf("version %d: %s -> %s", v.ingress.Version, w.hostname(v), w.Service), true, nil
 		}
 		w.look(v)
-		if time.Since(start) < pushGrace && !v.ingress.Received() {
+		grace := pushGrace
+		if v.ingress.Unread {
+			grace = lookFresh // a look from inside tells it
+		}
+		if time.Since(start) < grace && !v.ingress.Received() {
 			return "", false, nil
 		}
 		t := misrouted(advice)

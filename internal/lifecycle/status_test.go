@@ -30,7 +30,7 @@ func TestStatusTellsWhatIsWrong(t *testing.T) {
 		"healthy, logs are cut":   {&up, &up, noise(3), nil, nil, "", ""},
 		"just started":            {&starts, &starts, serves[:2], []string{starting, version}, nil, "", "no connection to Cloudflare's edge is known of"},
 		"starting, connected":     {&starts, &starts, serves, good, nil, "", ""},
-		"nothing there":           {nil, nil, nil, nil, nil, "", "there is no container of mosquitto|there is no container of cloudflared"},
+		"nothing there":           {nil, nil, nil, nil, nil, "", "the project is down: it has no containers"},
 		"no connector":            {&up, nil, serves, nil, nil, "", "there is no container of cloudflared"},
 		"connector loop 255":      {&up, new(container(plan.StateRestarting, 7, 255)), serves, []string{badToken}, nil, "", "cloudflared ends with exit code 255 and is started again, 7 restarts so far|the connector was given something that is no tunnel token"},
 		"connector loop 1":        {&up, new(container(plan.StateRestarting, 7, 1)), serves, nil, nil, "", "cloudflared ends with exit code 1 and"},

@@ -45,7 +45,13 @@ func Try(ctx context.Context, e Prober, project string, s plan.Service) (err err
 	if err := e.Start(ctx, id); err != nil {
 		return fmt.Errorf("try the broker's configuration: %w", err)
 	}
-	return verdict(ctx, e, id, s.Spec.TTY)
+	conf := ""
+	for _, f := range s.Files {
+		if f.Path == mosquitto.ConfPath {
+			conf = f.Content.Reveal() // to find the line that the broker names
+		}
+	}
+	return verdict(ctx, e, id, s.Spec.TTY, conf)
 }
 
 // trialMounts returns what a trial may see of the broker's mounts.
@@ -60,8 +66,9 @@ func trialMounts(mounts []plan.Mount) []plan.Mount {
 	return kept
 }
 
-// verdict reads the trial's log until the broker runs or ends.
-func verdict(ctx context.Context, e Prober, id string, terminal bool) error {
+// verdict reads the trial's log until the broker runs or ends. conf is the
+// configuration that is tried.
+func verdict(ctx context.Context, e Prober, id string, terminal bool, conf string) error {
 	var lines []mosquitto.Line
 	runs := false
 	err := e.Logs(ctx, id, plan.LogOptions{Tail: -1, Follow: true, TTY: terminal}, func(l plan.LogLine) error {
@@ -87,7 +94,10 @@ func verdict(ctx context.Context, e Prober, id string, terminal bool) error {
 		return fmt.Errorf("try the broker's configuration: %w", err)
 	}
 	if fault, found := mosquitto.FindFault(lines); found {
-		return remedy.Errorf(remedy.Input, fault.Hint, "the broker refuses its configuration: %s: %s", fault.Cause, fault.Line)
+		if place := mosquitto.FindPlace(lines, conf); place != "" {
+			return remedy.Errorf(remedy.Input, fault.Hint, "%s: the broker refuses this line: %s", place, fault.Line)
+		}
+		return remedy.Errorf(remedy.Input, fault.Hint, "the broker refuses its configuration: %s", fault.Line)
 	}
 	return remedy.Errorf(remedy.Input, "look at the files in mosquitto/conf.d", "the broker does not start with its configuration: %s", last)
 }

@@ -2,10 +2,12 @@ package lifecycle
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"mqtunnel/internal/cloudflared"
 	"mqtunnel/internal/plan"
+	"mqtunnel/internal/probe"
 )
 
 // trouble is what keeps a stage from coming, as far as was seen.
@@ -62,6 +64,23 @@ func connectorTrouble(d plan.Details, v view, waited time.Duration) trouble {
 		t.hint = "type: mqtunnel logs cloudflared"
 	}
 	t.hopeless = ended(d)
+	return t
+}
+
+// withDials adds to a blocked UDP port what a look from inside found of the TCP
+// port of the same number: the way out is open, or there is none.
+func (t trouble) withDials(cause cloudflared.CauseID, dials []probe.Dialed) trouble {
+	if cause != cloudflared.CauseUDPBlocked || len(dials) == 0 {
+		return t
+	}
+	open := slices.ContainsFunc(dials, func(d probe.Dialed) bool { return d.OK })
+	if open {
+		t.saw = "UDP port 7844 is blocked, while TCP port 7844 is open"
+		t.hint = "set TUNNEL_TRANSPORT_PROTOCOL=http2 in .env and type: mqtunnel up\nor allow outgoing UDP 7844; cloudflared itself changes to http2 only after some minutes"
+		return t
+	}
+	t.saw = "neither UDP nor TCP port 7844 gets out of this network"
+	t.hint = "allow outgoing UDP 7844, or TCP 7844 with TUNNEL_TRANSPORT_PROTOCOL=http2 in .env, in the firewall or router"
 	return t
 }
 

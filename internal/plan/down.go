@@ -22,7 +22,8 @@ func stopDelay(c Container, all []Container) time.Duration {
 	return 0
 }
 
-// running reports whether a stop has anything to do.
+// running reports whether the container has a process, so that a stop has
+// something to do.
 func running(c Container) bool {
 	return c.State == StateRunning || c.State == StateRestarting || c.State == StatePaused
 }
@@ -36,6 +37,7 @@ func inStopOrder(list []Container) []Container {
 	return sorted
 }
 
+// role is the service's place in the order in which to stop.
 func role(c Container) int {
 	switch c.Service() {
 	case ServiceConnector:
@@ -47,7 +49,8 @@ func role(c Container) int {
 }
 
 // Down returns the steps that stop and remove the project's containers and its
-// networks, and with volumes its data too. External networks and volumes stay.
+// networks, and with volumes its data too. External networks and volumes stay:
+// they do not carry the label that the project's own have.
 func Down(o Observed, volumes bool) Plan {
 	var pl Plan
 	var removed []int
@@ -102,7 +105,7 @@ func RestartServices(p Project, o Observed, services []string) Plan {
 		}
 	}
 	broker := -1
-	started := slices.Clone(inStopOrder(chosen))
+	started := inStopOrder(chosen)
 	slices.Reverse(started)
 	for _, c := range started {
 		after := -1

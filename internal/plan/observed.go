@@ -67,8 +67,7 @@ func (c Container) Project() string { return c.Labels[LabelProject] }
 // Service returns the Compose service that the container belongs to, or "".
 func (c Container) Service() string { return c.Labels[LabelService] }
 
-// ObservedNetwork is a network that exists. Attached counts containers that are
-// connected to it, as far as the list call tells.
+// ObservedNetwork is a network that exists.
 type ObservedNetwork struct {
 	ID     string
 	Name   string

@@ -72,11 +72,6 @@ func (p Plan) String() string {
 	return b.String()
 }
 
-// Touches reports whether any step acts on the service's containers.
-func (p Plan) Touches(service string) bool {
-	return slices.ContainsFunc(p.Steps, func(s Step) bool { return s.Subject == service })
-}
-
 // add appends a step and returns its index.
 func (p *Plan) add(s Step) int {
 	s.After = slices.DeleteFunc(slices.Clone(s.After), func(i int) bool { return i < 0 })

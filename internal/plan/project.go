@@ -159,9 +159,9 @@ type Port struct {
 
 // Endpoint is the attachment to one network.
 type Endpoint struct {
-	Network string // name on the Engine
-	Aliases []string
-	IPv4    string // fixed address, or ""
+	Network string   // name on the Engine
+	Aliases []string // besides the names of container and service
+	IPv4    string   // fixed address, or ""
 }
 
 // Logging is the log driver of a container.

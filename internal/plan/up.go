@@ -118,7 +118,7 @@ func (p *Plan) clear(service string, stale []Container, why string, after int) [
 	var gone []int
 	for _, c := range stale {
 		last := after
-		if c.State == StateRunning || c.State == StatePaused || c.State == StateRestarting {
+		if running(c) {
 			last = p.add(Step{Op: Stop, Subject: service, Why: why, ID: c.ID, After: []int{after}})
 		}
 		gone = append(gone, p.add(Step{Op: Remove, Subject: service, Why: why, ID: c.ID, After: []int{last}}))
@@ -282,7 +282,7 @@ func (o Observed) Find(service string) (Container, bool) {
 
 func score(c Container) int {
 	n := 0
-	if c.State == StateRunning || c.State == StateRestarting || c.State == StatePaused {
+	if running(c) {
 		n += 2
 	}
 	if !TemporaryName(c.Name) {

@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"mqtunnel/internal/secret"
 )
@@ -18,13 +19,16 @@ import (
 // Bounds on the two files.
 const (
 	requestMax = 64 << 10
-	reportMax  = 2 << 20
+	reportMax  = 6 << 20 // the configuration, two endpoints and some kilobytes
+	// lineMax is the longest line of a report. The Engine stores longer ones in
+	// pieces of 16 KiB, and what such a cut leaves of a character is lost.
+	lineMax = 8 << 10
 )
 
 var (
 	errRequestSize  = errors.New("probe request: longer than 64 KiB")
 	errRequestJSON  = errors.New("probe request: not the JSON of a request")
-	errReportSize   = errors.New("probe report: longer than 2 MiB")
+	errReportSize   = errors.New("probe report: longer than 6 MiB")
 	errReportJSON   = errors.New("probe report: not the JSON of a report")
 	errBrokerName   = errors.New("probe request: the broker is no host name")
 	errProbePort    = errors.New("probe request: a port is no port number")
@@ -122,8 +126,50 @@ func isHostPort(s string) bool {
 	return err == nil && n > 0
 }
 
-// DecodeReport reads the line that Main wrote. Its errors show nothing of the
-// input.
+// encode returns the report as Main writes it: lines of lineMax bytes at most, cut
+// between characters, and an empty line as its end.
+func (r Report) encode() ([]byte, error) {
+	var text bytes.Buffer
+	encoder := json.NewEncoder(&text)
+	encoder.SetEscapeHTML(false) // six bytes for one
+	if err := encoder.Encode(r); err != nil {
+		return nil, err
+	}
+	rest := bytes.TrimSuffix(text.Bytes(), []byte("\n"))
+	lines := make([]byte, 0, len(rest)+len(rest)/lineMax+8)
+	for len(rest) > lineMax {
+		cut := lineMax
+		for cut > lineMax-utf8.UTFMax && !utf8.RuneStart(rest[cut]) {
+			cut--
+		}
+		lines = append(append(lines, rest[:cut]...), '\n')
+		rest = rest[cut:]
+	}
+	return append(append(lines, rest...), "\n\n"...), nil
+}
+
+// ReportLines puts a report together from the lines that Main wrote. The zero value
+// holds none.
+type ReportLines struct{ text []byte }
+
+// Add takes the next line, without its line end, and reports whether it was the
+// last one. A report that is too long ends where it is.
+func (l *ReportLines) Add(line string) (ended bool) {
+	if len(l.text)+len(line) > reportMax {
+		l.text = append(l.text, line[:reportMax+1-len(l.text)]...)
+		return true
+	}
+	l.text = append(l.text, line...)
+	return line == ""
+}
+
+// Empty reports whether the lines hold nothing.
+func (l *ReportLines) Empty() bool { return len(l.text) == 0 }
+
+// Decode reads the report of all lines. Its errors show nothing of the input.
+func (l *ReportLines) Decode() (Report, error) { return DecodeReport(l.text) }
+
+// DecodeReport reads the JSON of a report. Its errors show nothing of the input.
 func DecodeReport(data []byte) (Report, error) {
 	if len(data) > reportMax {
 		return Report{}, errReportSize

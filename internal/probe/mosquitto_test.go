@@ -13,6 +13,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/docker/docker/api/types/container"
+
+	"mqtunnel/internal/lab/images"
+	"mqtunnel/internal/lab/labtest"
 	"mqtunnel/internal/probe"
 	"mqtunnel/internal/secret"
 )
@@ -20,50 +24,63 @@ import (
 // passwordHash is password as mosquitto_passwd writes it.
 const passwordHash = "$7$101$bXF0dW5uZWwtdGVz$78c5p0l4QDRlC7LRDzpEQPNAlGS2IGhjFjFxrMLrcz9NJ9pv9tB55TC6/98t6FV3QoJ5e6o+dKL8OAaWVRUyIg=="
 
-// mosquitto returns the command of a real Mosquitto: the machine's own, or one
-// unpacked from Debian's packages, which starts no service.
-func mosquitto(t *testing.T) (path string, environ []string) {
+// mosquitto returns the command line of a real Mosquitto: the lab's image of that
+// version, unpacked.
+func mosquitto(t *testing.T, version string) []string {
 	t.Helper()
-	if testing.Short() {
-		t.Skip("needs Mosquitto")
-	}
-	for _, path := range []string{"mosquitto", "/usr/sbin/mosquitto"} {
-		if found, err := exec.LookPath(path); err == nil {
-			return found, nil
-		}
-	}
-	dir := t.TempDir()
-	if err := os.MkdirAll(filepath.Join(dir, "archives", "partial"), 0o755); err != nil {
+	engine := labtest.Engine(t)
+	image, err := labtest.Store(t, engine).Mosquitto(t.Context(), version)
+	if err != nil {
 		t.Fatal(err)
 	}
-	run(t, "apt-get", "install", "--download-only", "--yes", "--no-install-recommends",
-		"-o", "Debug::NoLocking=1", "-o", "APT::Sandbox::User=root", "-o", "Dir::Cache::archives="+filepath.Join(dir, "archives"), "mosquitto")
-	packages, err := filepath.Glob(filepath.Join(dir, "archives", "*.deb"))
-	if err != nil || len(packages) == 0 {
-		t.Fatalf("no packages: %v", err)
+	c, err := engine.ContainerCreate(t.Context(), &container.Config{Image: image.Ref}, nil, nil, nil, "")
+	if err != nil {
+		t.Fatal(err)
 	}
-	for _, file := range packages {
-		run(t, "dpkg-deb", "--extract", file, dir)
+	t.Cleanup(func() {
+		if err := engine.ContainerRemove(context.WithoutCancel(t.Context()), c.ID, container.RemoveOptions{Force: true, RemoveVolumes: true}); err != nil {
+			t.Error(err)
+		}
+	})
+	dir := t.TempDir()
+	content, _, err := engine.CopyFromContainer(t.Context(), c.ID, "/usr")
+	if err != nil {
+		t.Fatal(err)
+	}
+	unpack := exec.Command("tar", "-C", dir, "-x", "--no-same-owner")
+	unpack.Stdin = content
+	out, err := unpack.CombinedOutput()
+	if err := errors.Join(err, content.Close()); err != nil {
+		t.Fatalf("unpack %s: %v: %s", image.Ref, err, out)
 	}
 	libraries, err := filepath.Glob(filepath.Join(dir, "usr", "lib", "*-linux-gnu*"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	return filepath.Join(dir, "usr/sbin/mosquitto"), []string{"LD_LIBRARY_PATH=" + strings.Join(libraries, ":")}
+	// With the C library that it was built for.
+	loaders, err := filepath.Glob(filepath.Join(dir, "usr", "lib*", "ld-linux*"))
+	if err != nil || len(loaders) == 0 {
+		loaders, err = filepath.Glob(filepath.Join(dir, "usr", "lib", "*-linux-gnu*", "ld-linux*"))
+	}
+	if err != nil || len(loaders) == 0 {
+		t.Fatalf("%s has no loader, %v", image.Ref, err)
+	}
+	return []string{loaders[0], "--library-path", strings.Join(libraries, ":"), filepath.Join(dir, "usr/sbin/mosquitto")}
 }
 
-func run(t *testing.T, name string, args ...string) {
+// everyVersion runs a test against each Mosquitto that there is.
+func everyVersion(t *testing.T, test func(*testing.T, string)) {
 	t.Helper()
-	if out, err := exec.Command(name, args...).CombinedOutput(); err != nil {
-		t.Fatalf("%s: %v\n%s", name, err, out)
+	for _, version := range images.Versions() {
+		t.Run(version, func(t *testing.T) { test(t, version) })
 	}
 }
 
 // realBroker starts Mosquitto with a password file and an ACL, and returns
 // targets for its listeners.
-func realBroker(t *testing.T, settings string) (webSocket, plain probe.Target) {
+func realBroker(t *testing.T, version, settings string) (webSocket, plain probe.Target) {
 	t.Helper()
-	path, environ := mosquitto(t)
+	command := mosquitto(t, version)
 	dir := t.TempDir()
 	write := func(name, text string) string {
 		file := filepath.Join(dir, name)
@@ -82,8 +99,7 @@ func realBroker(t *testing.T, settings string) (webSocket, plain probe.Target) {
 	config := write("m.conf", "user root\npassword_file "+passwords+"\nacl_file "+acl+"\n"+settings+"\n"+
 		listener(plainAddress)+listener(webSocketAddress)+"protocol websockets\n")
 	ctx, cancel := context.WithCancel(context.Background())
-	broker := exec.CommandContext(ctx, path, "-c", config, "-v")
-	broker.Env = append(os.Environ(), environ...)
+	broker := exec.CommandContext(ctx, command[0], append(command[1:], "-c", config, "-v")...)
 	var log bytes.Buffer
 	broker.Stdout, broker.Stderr = &log, &log
 	if err := broker.Start(); err != nil {
@@ -101,15 +117,18 @@ func realBroker(t *testing.T, settings string) (webSocket, plain probe.Target) {
 	for _, target := range []probe.Target{plain, webSocket} {
 		for probe.ClassOf(func() error { _, err := probe.Refused(until, target); return err }()) == probe.ClassRefused {
 			if until.Err() != nil {
-				t.Fatal("Mosquitto does not listen")
+				t.Fatalf("Mosquitto %s does not listen", version)
 			}
 		}
 	}
 	return webSocket, plain
 }
 
-func TestARealMosquittoIsUnderstood(t *testing.T) {
-	webSocket, plain := realBroker(t, "allow_anonymous false")
+func TestARealMosquittoIsUnderstood(t *testing.T) { everyVersion(t, isUnderstood) }
+
+func isUnderstood(t *testing.T, version string) {
+	t.Helper()
+	webSocket, plain := realBroker(t, version, "allow_anonymous false")
 	for name, target := range map[string]probe.Target{"WebSocket": webSocket, "plain": plain} {
 		result, err := probe.RoundTrip(within(t, 10*time.Second), target, topic)
 		if err != nil {
@@ -142,8 +161,11 @@ func TestARealMosquittoIsUnderstood(t *testing.T) {
 	}
 }
 
-func TestTheProbeUnderstandsARealMosquitto(t *testing.T) {
-	webSocket, plain := realBroker(t, "allow_anonymous true\nsys_interval 1")
+func TestTheProbeUnderstandsARealMosquitto(t *testing.T) { everyVersion(t, probeUnderstands) }
+
+func probeUnderstands(t *testing.T, version string) {
+	t.Helper()
+	webSocket, plain := realBroker(t, version, "allow_anonymous true\nsys_interval 1")
 	req := probe.Request{
 		Broker: "127.0.0.1", Username: username, Password: secret.New(password), Topic: topic,
 		WebSocketPort: portOf(t, webSocket.ConnectTo[0].ToHost+":"+webSocket.ConnectTo[0].ToPort),

@@ -16,14 +16,23 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+
+	"mqtunnel/internal/cloudflared"
 )
 
-// endpointMax is the most that is read of a metrics endpoint. A tunnel may have
-// many public hostnames.
-const endpointMax = 256 << 10
+// Bounds on what is read of a metrics endpoint and passed on as it is, and of the
+// configuration, of which only what is needed is passed on. A tunnel may have many
+// public hostnames.
+const (
+	endpointMax = 256 << 10
+	configMax   = cloudflared.MaxConfigBytes
+)
 
-// Main runs the request in the file at path and writes its report to out as one
-// line of JSON. It fails only when there is no valid request or out fails: what
+// configPath is the endpoint that answers with the configuration.
+const configPath = "/config"
+
+// Main runs the request in the file at path and writes its report to out, in lines
+// for ReportLines. It fails only when there is no valid request or out fails: what
 // the probe finds wrong stands in the report.
 func Main(ctx context.Context, path string, environ []string, out io.Writer) error {
 	data, err := readFile(path)
@@ -34,11 +43,11 @@ func Main(ctx context.Context, path string, environ []string, out io.Writer) err
 	if err != nil {
 		return err
 	}
-	line, err := json.Marshal(Run(ctx, req, environ))
+	lines, err := Run(ctx, req, environ).encode()
 	if err != nil {
 		return fmt.Errorf("encode probe report: %w", err)
 	}
-	if _, err := out.Write(append(line, '\n')); err != nil {
+	if _, err := out.Write(lines); err != nil {
 		return fmt.Errorf("write probe report: %w", err)
 	}
 	return nil
@@ -85,7 +94,7 @@ func Run(ctx context.Context, req Request, environ []string) Report {
 	look(true, func() { r.AnonymousWebSocket = anonymous(ctx, webSocket) })
 	look(req.PlainPort != 0, func() { r.AnonymousPlain = anonymous(ctx, plain) })
 	look(req.Metrics != "", func() { r.Ready = endpoint(ctx, req.Metrics, "/ready") })
-	look(req.Metrics != "", func() { r.Config = endpoint(ctx, req.Metrics, "/config") })
+	look(req.Metrics != "", func() { r.Config = endpoint(ctx, req.Metrics, configPath) })
 	look(req.Metrics != "", func() { r.Tunnel = endpoint(ctx, req.Metrics, "/diag/tunnel") })
 	r.Dials = make([]Dialed, len(req.Dial))
 	for i, address := range req.Dial {
@@ -184,7 +193,11 @@ func (a *attempt) fetch(ctx context.Context) (int, []byte, error) {
 	if err != nil {
 		return 0, nil, a.endpointError(ctx, err)
 	}
-	body, err := io.ReadAll(io.LimitReader(answer.Body, endpointMax+1))
+	most := endpointMax
+	if a.url.Path == configPath {
+		most = configMax
+	}
+	body, err := io.ReadAll(io.LimitReader(answer.Body, int64(most)+1))
 	if err := errors.Join(err, answer.Body.Close()); err != nil {
 		return answer.StatusCode, nil, a.endpointError(ctx, err)
 	}
@@ -193,6 +206,12 @@ func (a *attempt) fetch(ctx context.Context) (int, []byte, error) {
 		e := a.fail(StageEndpoint, ClassEndpointStatus, nil)
 		e.Status, e.Body = answer.StatusCode, excerpt(string(body), bodyExcerpt)
 		return answer.StatusCode, nil, e
+	}
+	if a.url.Path == configPath && len(body) <= most {
+		// One of a form that is not known is passed on as it is.
+		if short, err := cloudflared.CompactConfig(body); err == nil && len(short) <= reportMax/2 {
+			return answer.StatusCode, short, nil
+		}
 	}
 	if len(body) > endpointMax || !json.Valid(body) {
 		e := a.fail(StageEndpoint, ClassEndpointBody, nil)

@@ -151,20 +151,16 @@ func tmpfs(list []string) map[string]string {
 }
 
 // endpoints are the networks of a service in the order of connection, with the
-// aliases that Compose gives: the container's name, the service's, the user's.
+// aliases that the user gives: those of container and service the engine adds.
 func endpoints(p *types.Project, s types.ServiceConfig) []plan.Endpoint {
 	if s.NetworkMode != "" {
 		return nil
 	}
 	var out []plan.Endpoint
 	for _, key := range s.NetworksByPriority() {
-		e := plan.Endpoint{Network: p.Networks[key].Name, Aliases: []string{containerName(p.Name, s)}}
-		if s.Name != e.Aliases[0] {
-			e.Aliases = append(e.Aliases, s.Name)
-		}
+		e := plan.Endpoint{Network: p.Networks[key].Name}
 		if c := s.Networks[key]; c != nil {
-			e.Aliases = append(e.Aliases, c.Aliases...)
-			e.IPv4 = c.Ipv4Address
+			e.Aliases, e.IPv4 = c.Aliases, c.Ipv4Address
 		}
 		out = append(out, e)
 	}

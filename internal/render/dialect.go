@@ -11,11 +11,9 @@ import (
 	"github.com/compose-spec/compose-go/v2/dotenv"
 	"github.com/joho/godotenv"
 
+	"mqtunnel/internal/config"
 	"mqtunnel/internal/remedy"
 )
-
-// envName is the file that both mqtunnel and Compose read settings from.
-const envName = ".env"
 
 // Difference is a line of .env that mqtunnel and Docker Compose read
 // differently. It holds no value.
@@ -27,7 +25,7 @@ type Difference struct {
 
 // String says where the difference is and for what, as errors begin.
 func (d Difference) String() string {
-	where := envName
+	where := config.EnvName
 	if d.Line > 0 {
 		where += ":" + strconv.Itoa(d.Line)
 	}
@@ -42,7 +40,7 @@ func (d Difference) String() string {
 // where it meets a "$"; keys that environ itself sets are not compared, since
 // there it is the environment that counts.
 func Dialects(text []byte, keys []string, environ map[string]string) []Difference {
-	source := strings.TrimPrefix(string(text), "\ufeff")
+	source := withoutBOM(text)
 	ours, err := godotenv.Unmarshal(source)
 	if err != nil {
 		return nil // reading the settings has said so already, with the line
@@ -102,7 +100,7 @@ func keyLine(source, key string) int {
 // is text: the process environment environ over the file. An error names the
 // line and holds nothing of the file.
 func Environment(environ map[string]string, text []byte) (map[string]string, error) {
-	source := strings.TrimPrefix(string(text), "\ufeff")
+	source := withoutBOM(text)
 	out, err := composeEnv(source, environ)
 	if err != nil {
 		return nil, remedy.Errorf(remedy.Input, singleQuotes("KEY"), "%s", Difference{Line: errorLine(err, source, environ)})
@@ -110,6 +108,10 @@ func Environment(environ map[string]string, text []byte) (map[string]string, err
 	maps.Copy(out, environ)
 	return out, nil
 }
+
+// withoutBOM returns text without the byte order mark that some editors put in
+// front. Compose reads past it; godotenv does not.
+func withoutBOM(text []byte) string { return strings.TrimPrefix(string(text), "\ufeff") }
 
 // composeEnv reads text as Compose does.
 func composeEnv(text string, environ map[string]string) (map[string]string, error) {
@@ -119,7 +121,7 @@ func composeEnv(text string, environ map[string]string) (map[string]string, erro
 		return value, ok
 	})
 	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", envName, err)
+		return nil, fmt.Errorf("read %s: %w", config.EnvName, err)
 	}
 	return out, nil
 }

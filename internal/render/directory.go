@@ -163,8 +163,8 @@ func volatile(text []byte) []byte {
 	lines := strings.Split(string(text), "\n")
 	for i, l := range lines {
 		for _, begin := range []string{checksumPrefix, plan.LabelRevision + ": "} {
-			if j := strings.Index(l, begin); j >= 0 {
-				lines[i] = l[:j] + begin + "…"
+			if before, _, found := strings.Cut(l, begin); found {
+				lines[i] = before + begin + "…"
 			}
 		}
 	}

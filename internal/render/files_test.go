@@ -291,9 +291,6 @@ func TestAnOverrideMayBeALink(t *testing.T) {
 }
 
 func TestAFileThatIsMissingIsNoError(t *testing.T) {
-	if text, err := render.Existing(t.TempDir()); text != nil || err != nil {
-		t.Errorf("Existing = %q, %v, want nil and no error", text, err)
-	}
 	if d, err := render.ReadDirectory(t.TempDir()); err != nil || d.Existing != nil || len(d.Conf) != 0 {
 		t.Errorf("ReadDirectory = %v, %v, want nothing and no error", d, err)
 	}
@@ -361,4 +358,31 @@ func TestOutsideARepositoryOnlyTheFileIsMissed(t *testing.T) {
 	if err != nil || !got.Missing || len(got.Warnings()) != 0 {
 		t.Errorf("CheckGit = %+v, %v", got, err)
 	}
+}
+
+// An index is whatever somebody's repository holds.
+func FuzzAnyGitIndexIsReadToAnEnd(f *testing.F) {
+	repo := f.TempDir()
+	if err := os.Mkdir(filepath.Join(repo, ".git"), 0o700); err != nil {
+		f.Fatal(err)
+	}
+	entry := "DIRC\x00\x00\x00\x02\x00\x00\x00\x01" + strings.Repeat("\x00", 60) + "\x00\x04.env" + strings.Repeat("\x00", 6)
+	f.Add([]byte(entry))
+	f.Add([]byte(strings.Replace(entry, "\x00\x04.env", "\x40\x04\x00\x00.env", 1)))
+	f.Add([]byte(entry[:70]))
+	f.Add([]byte("DIRC\x00\x00\x00\x03\xff\xff\xff\xff"))
+	f.Fuzz(func(t *testing.T, index []byte) {
+		if err := os.WriteFile(filepath.Join(repo, ".git", "index"), index, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		got, err := render.CheckGit(repo)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range got.Tracked {
+			if !bytes.Contains(index, []byte(name)) {
+				t.Errorf("%s is said to be tracked by %q", name, index)
+			}
+		}
+	})
 }

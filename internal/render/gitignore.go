@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"mqtunnel/internal/config"
 )
 
 // GitIgnoreName is the file that keeps secrets out of version control.
@@ -17,7 +19,7 @@ const GitIgnoreName = ".gitignore"
 // private are the files of a project directory that hold secrets or password
 // hashes, relative to it.
 func private() []string {
-	return []string{envName, FileName, "mosquitto/passwd", "mosquitto/acl"}
+	return []string{config.EnvName, FileName, PasswdName, ACLName}
 }
 
 // GitIgnore returns the text of a new .gitignore.

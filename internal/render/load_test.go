@@ -153,8 +153,8 @@ func TestAnOverrideIsCarriedOut(t *testing.T) {
 		{"files", p.ConfigFiles, []string{dir + "/compose.yaml", dir + "/compose.override.yaml"}},
 		{"environment", broker.Env, []string{"EMPTY", "EXTRA=1", "TZ=Europe/Prague"}},
 		{"networks", broker.Networks, []plan.Endpoint{
-			{Network: "mqtunnel_default", Aliases: []string{"mosquitto", "broker"}},
-			{Network: "home-net", Aliases: []string{"mosquitto"}, IPv4: "172.30.0.9"},
+			{Network: "mqtunnel_default", Aliases: []string{"broker"}},
+			{Network: "home-net", IPv4: "172.30.0.9"},
 		}},
 		{"external network", p.Networks[1].External, true},
 		{"ports", broker.Ports, []plan.Port{

@@ -36,17 +36,6 @@ func Write(dir string, targets ...Target) error {
 	return nil
 }
 
-// Existing returns the text of compose.yaml in dir, nil when there is none. A
-// link that leads out of dir is an error: what it leads to could be shown.
-func Existing(dir string) ([]byte, error) {
-	d, err := projectdir.Open(dir)
-	if err != nil {
-		return nil, err
-	}
-	defer d.Close() //nolint:errcheck // nothing was written
-	return read(d, FileName)
-}
-
 // maxFile bounds what is read of one file, in bytes: a password file of some ten
 // thousand users.
 const maxFile = 8 << 20

@@ -17,11 +17,13 @@ import (
 
 	"github.com/containerd/errdefs"
 	"github.com/docker/docker/api/types/container"
+	"github.com/docker/docker/api/types/mount"
 	"github.com/docker/docker/api/types/network"
 	"github.com/docker/docker/api/types/volume"
 	"github.com/docker/docker/client"
 	"github.com/docker/docker/pkg/stdcopy"
 	"github.com/joho/godotenv"
+	"golang.org/x/sync/errgroup"
 
 	"mqtunnel/internal/lab/bench"
 	"mqtunnel/internal/lab/control"
@@ -283,6 +285,42 @@ func TestSweepRemovesWhatEndedProcessesLeft(t *testing.T) {
 	}
 	if err := lab.Control.Healthy(t.Context()); err != nil {
 		t.Errorf("the lab of a process that runs was swept: %v", err)
+	}
+}
+
+// Test binaries of several packages sweep at once.
+func TestSeveralMaySweepAtOnce(t *testing.T) {
+	engine := labtest.Engine(t)
+	image, err := labtest.Store(t, engine).Mosquitto(t.Context(), images.Versions()[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	gone := labtest.Name(t)
+	holders(t, engine, image.Ref, "mqtunnel-lab-"+gone, map[string]string{bench.LabelLab: gone, bench.LabelOwner: "1/1"})
+	project := bench.ProjectName(gone, "p")
+	labels := map[string]string{plan.LabelProject: project}
+	left := holders(t, engine, image.Ref, project, labels)
+	// What runs and is attached takes a moment to remove, in which the others find it.
+	running := project + "-running"
+	if _, err := engine.ContainerCreate(t.Context(), &container.Config{Image: image.Ref, Labels: labels, Cmd: []string{"sleep", "600"}},
+		&container.HostConfig{NetworkMode: container.NetworkMode(project), Mounts: []mount.Mount{{Type: mount.TypeVolume, Source: project, Target: "/data"}}},
+		nil, nil, running); err != nil {
+		t.Fatal(err)
+	}
+	ctx := context.WithoutCancel(t.Context())
+	t.Cleanup(func() { _ = engine.ContainerRemove(ctx, running, container.RemoveOptions{Force: true, RemoveVolumes: true}) }) // the sweep has removed it
+	if err := engine.ContainerStart(t.Context(), running, container.StartOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	var sweeps errgroup.Group
+	for range 4 {
+		sweeps.Go(func() error { return bench.Sweep(t.Context(), engine) })
+	}
+	if err := sweeps.Wait(); err != nil {
+		t.Error(err)
+	}
+	if still := left(); still != "" {
+		t.Errorf("of the dead lab's project is left %q", still)
 	}
 }
 

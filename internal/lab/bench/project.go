@@ -10,10 +10,9 @@ import (
 	"slices"
 	"strings"
 
+	"mqtunnel/internal/config"
 	"mqtunnel/internal/secret"
 )
-
-const tokenKey = "CLOUDFLARE_TUNNEL_TOKEN" //nolint:gosec // the key, not a token
 
 // ProjectOptions says what a project directory of the lab holds.
 type ProjectOptions struct {
@@ -31,25 +30,25 @@ func (l *Lab) WriteProject(dir string, o ProjectOptions) error {
 		return fmt.Errorf("make the project directory: %w", err)
 	}
 	settings := []string{
-		"COMPOSE_PROJECT_NAME=" + o.Name,
-		"MOSQUITTO_IMAGE=" + l.Mosquitto,
-		"CLOUDFLARED_IMAGE=" + l.Cloudflared,
+		config.KeyProject + "=" + o.Name,
+		config.KeyMosquittoImage + "=" + l.Mosquitto,
+		config.KeyCloudflaredImage + "=" + l.Cloudflared,
 	}
 	if !o.Token.IsZero() {
 		// This file is where the product takes the token from.
-		settings = append(settings, tokenKey+"="+o.Token.Reveal())
+		settings = append(settings, config.KeyToken+"="+o.Token.Reveal())
 	}
 	if o.Hostname != "" {
-		settings = append(settings, "MQTT_HOSTNAME="+o.Hostname)
+		settings = append(settings, config.KeyHostname+"="+o.Hostname)
 	}
-	env, err := withSettings(filepath.Join(dir, ".env"), append(settings, o.Settings...))
+	env, err := withSettings(filepath.Join(dir, config.EnvName), append(settings, o.Settings...))
 	if err != nil {
 		return err
 	}
 	for _, f := range []struct {
 		name string
 		data []byte
-	}{{".env", env}, {"compose.override.yaml", l.Override()}, {"ca.pem", l.CA}} {
+	}{{config.EnvName, env}, {"compose.override.yaml", l.Override()}, {"ca.pem", l.CA}} {
 		if err := os.WriteFile(filepath.Join(dir, f.name), f.data, 0o600); err != nil {
 			return fmt.Errorf("write the project directory: %w", err)
 		}
@@ -59,11 +58,11 @@ func (l *Lab) WriteProject(dir string, o ProjectOptions) error {
 
 // HasToken reports whether the project directory holds a tunnel token already.
 func HasToken(dir string) (bool, error) {
-	text, err := os.ReadFile(filepath.Join(dir, ".env"))
+	text, err := os.ReadFile(filepath.Join(dir, config.EnvName))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return false, err
 	}
-	return bytes.Contains(append([]byte("\n"), text...), []byte("\n"+tokenKey+"=")), nil
+	return bytes.Contains(append([]byte("\n"), text...), []byte("\n"+config.KeyToken+"=")), nil
 }
 
 // withSettings returns the text of file with the settings in place of what it

@@ -7,6 +7,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/containerd/errdefs"
 	"github.com/docker/docker/api/types/container"
@@ -37,8 +38,8 @@ func Remove(ctx context.Context, engine *client.Client, name string) error {
 		return fmt.Errorf("list the networks of lab %s: %w", name, err)
 	}
 	for _, n := range networks {
-		if err := engine.NetworkRemove(ctx, n.ID); err != nil && !errdefs.IsNotFound(err) {
-			return fmt.Errorf("remove network %s: %w%s", n.Name, err, users(ctx, engine, n.ID))
+		if err := removeNetwork(ctx, engine, n.ID); err != nil {
+			return fmt.Errorf("remove network %s: %w", n.Name, err)
 		}
 	}
 	return nil
@@ -66,26 +67,66 @@ func detach(ctx context.Context, engine *client.Client, name string) error {
 	return nil
 }
 
-// users names the containers on a network, for an error.
-func users(ctx context.Context, engine *client.Client, id string) string {
-	n, err := engine.NetworkInspect(ctx, id, network.InspectOptions{})
-	if err != nil || len(n.Containers) == 0 {
-		return ""
-	}
-	var names []string
-	for _, c := range n.Containers {
-		names = append(names, c.Name)
-	}
-	return "; used by " + strings.Join(names, ", ")
+// removeNetwork removes a network. That it is gone already is no error; the error
+// of one that is in use names the containers on it.
+func removeNetwork(ctx context.Context, engine *client.Client, id string) error {
+	return eventually(ctx, func() (done bool, err error) {
+		err = engine.NetworkRemove(ctx, id)
+		if err == nil || errdefs.IsNotFound(err) {
+			return true, nil
+		}
+		n, inspectErr := engine.NetworkInspect(ctx, id, network.InspectOptions{})
+		if errdefs.IsNotFound(inspectErr) {
+			return true, nil
+		}
+		if len(n.Containers) == 0 {
+			return false, err // an endpoint may outlive its container by a moment
+		}
+		var names []string
+		for _, c := range n.Containers {
+			names = append(names, c.Name)
+		}
+		return true, fmt.Errorf("%w; used by %s", err, strings.Join(names, ", "))
+	})
 }
 
+// removeContainer removes a container. Where somebody else does so already, which
+// the Engine calls a conflict, it returns when the container is gone: only then
+// can its network and its volumes be removed.
 func removeContainer(ctx context.Context, engine *client.Client, id string) error {
-	err := engine.ContainerRemove(ctx, id, container.RemoveOptions{Force: true, RemoveVolumes: true})
-	// A conflict says that somebody else removes it already.
-	if err != nil && !errdefs.IsNotFound(err) && !errdefs.IsConflict(err) {
+	err := eventually(ctx, func() (done bool, err error) {
+		err = engine.ContainerRemove(ctx, id, container.RemoveOptions{Force: true, RemoveVolumes: true})
+		if errdefs.IsNotFound(err) {
+			return true, nil
+		}
+		return !errdefs.IsConflict(err), err
+	})
+	if err != nil {
 		return fmt.Errorf("remove container %s: %w", id, err)
 	}
 	return nil
+}
+
+// removalTimeout is how long a removal that somebody else has begun may take.
+const removalTimeout = 30 * time.Second
+
+// eventually tries until done, and returns the last error.
+func eventually(ctx context.Context, try func() (done bool, err error)) error {
+	ctx, cancel := context.WithTimeout(ctx, removalTimeout)
+	defer cancel()
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		done, err := try()
+		if done {
+			return err
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return err
+		}
+	}
 }
 
 // RemoveProjects removes the Compose projects that ProjectName names for this
@@ -114,8 +155,8 @@ func removeProjectNetworks(ctx context.Context, engine *client.Client, name stri
 		if !isProject(n.Labels[plan.LabelProject], name) {
 			continue
 		}
-		if err := engine.NetworkRemove(ctx, n.ID); err != nil && !errdefs.IsNotFound(err) {
-			return fmt.Errorf("remove network %s: %w%s", n.Name, err, users(ctx, engine, n.ID))
+		if err := removeNetwork(ctx, engine, n.ID); err != nil {
+			return fmt.Errorf("remove network %s: %w", n.Name, err)
 		}
 	}
 	return nil

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -94,8 +95,10 @@ func registrations() []behaviour {
 			b.verdict.Store(&verdict{cause: "Unauthorized: Tunnel not found", keepTCP: true})
 			p := s.run(b, newIdentity(t))
 			p.expect(` ERR failed to serve incoming request error="Unauthorized: Tunnel not found"`)
-			for range 50 {
-				pause()
+			select {
+			case <-p.done:
+				t.Errorf("it ended with %d", p.code)
+			case <-time.After(time.Second):
 			}
 			if n := p.count("Register tunnel error from server side"); n != 0 {
 				t.Errorf("%d ends before the edge hung up", n)

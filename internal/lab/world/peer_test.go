@@ -34,12 +34,15 @@ type peer struct {
 	control  io.ReadWriteCloser
 	ready    chan struct{}
 
-	mu      sync.Mutex
-	service string
+	applied sync.Once
+	routed  chan struct{} // closed once there is an ingress rule
+	service atomic.Value  // of the first rule
 }
 
 func newPeer() *peer {
-	return &peer{closed: make(chan struct{}), configs: make(chan string, 8), ready: make(chan struct{})}
+	return &peer{
+		closed: make(chan struct{}), configs: make(chan string, 8), ready: make(chan struct{}), routed: make(chan struct{}),
+	}
 }
 
 // connect registers a connection; over http2 at the first address, over QUIC at the last.
@@ -178,28 +181,22 @@ func (p *peer) configured() bool { return len(p.configs) > 0 }
 func (p *peer) apply(config string) {
 	var c control.TunnelConfig
 	_ = json.Unmarshal([]byte(config), &c)
-	p.mu.Lock()
 	if len(c.Ingress) > 0 {
-		p.service = c.Ingress[0].Service
+		p.service.Store(c.Ingress[0].Service)
+		p.applied.Do(func() { close(p.routed) })
 	}
-	p.mu.Unlock()
 	p.configs <- config
 }
 
 // origin returns the address of the first rule's service. Requests may come before
 // the configuration, so it waits for that.
 func (p *peer) origin() string {
-	deadline := time.Now().Add(waitTime)
-	for time.Now().Before(deadline) {
-		p.mu.Lock()
-		s := p.service
-		p.mu.Unlock()
-		if s != "" {
-			return strings.TrimPrefix(s, "http://")
-		}
-		time.Sleep(time.Millisecond)
+	select {
+	case <-p.routed:
+		return strings.TrimPrefix(p.service.Load().(string), "http://")
+	case <-time.After(waitTime):
+		return ""
 	}
-	return ""
 }
 
 func (p *peer) dialHTTP2(t *testing.T, l *lab) {

@@ -1,0 +1,4 @@
+package probe
+
+// EncodeReport is the encoding that Main writes, for tests.
+func EncodeReport(r Report) ([]byte, error) { return r.encode() }
