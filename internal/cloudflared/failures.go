@@ -1,5 +1,7 @@
 package cloudflared
 
+import "slices"
+
 // Beginnings of messages and errors that several rows share.
 const (
 	dialEdge   = "Unable to establish connection with Cloudflare edge"
@@ -27,11 +29,7 @@ const (
 // failureTable lists what `up` and `doctor` explain; the first row that matches
 // counts. Sources: cloudflared's code and its issues on GitHub.
 func failureTable() []failure {
-	var table []failure
-	for _, part := range [][]failure{startFailures(), refusals(), edgeFailures(), originFailures()} {
-		table = append(table, part...)
-	}
-	return table
+	return slices.Concat(startFailures(), refusals(), edgeFailures(), originFailures())
 }
 
 // startFailures end the process.

@@ -46,7 +46,7 @@ func TestEverythingOfASpecReachesTheEngine(t *testing.T) {
 		},
 		Tmpfs: map[string]string{"/log": "size=65536"}, Expose: []string{"9001/tcp", "1883"},
 		Ports:      []plan.Port{{HostIP: "127.0.0.1", Container: 1883, Protocol: "tcp"}},
-		Networks:   []plan.Endpoint{{Network: net.Name, Aliases: []string{"broker", "mosquitto"}}},
+		Networks:   []plan.Endpoint{{Network: net.Name, Aliases: []string{"broker"}}},
 		ExtraHosts: []string{"edge:127.0.0.9"}, Logging: &plan.Logging{Driver: "json-file", Options: map[string]string{"max-size": "1m"}},
 		MemoryLimit: 64 << 20, PidsLimit: 50, CPUs: 0.5, OOMScoreAdj: 100,
 	}

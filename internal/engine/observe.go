@@ -72,6 +72,11 @@ func (c *Client) fill(ctx context.Context, q plan.Query, o *plan.Observed) error
 	return nil
 }
 
+// All lists every container on the Engine, whoever made it, in every state.
+func (c *Client) All(ctx context.Context) ([]plan.Container, error) {
+	return c.list(ctx, "list containers")
+}
+
 // Managed lists every container on the Engine that mqtunnel made, of all
 // projects. Their labels tell project, role and tunnel.
 func (c *Client) Managed(ctx context.Context) ([]plan.Container, error) {

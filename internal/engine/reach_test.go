@@ -218,7 +218,11 @@ func TestAnEngineThatGoesAwayEndsStreamsAsUnavailable(t *testing.T) {
 		results <- through.Events(ctx, b.project, time.Now().Add(-time.Hour), func(plan.EngineEvent) error { ready <- struct{}{}; return nil })
 	}()
 	for range 3 { // the line "ready", and at least create and start
-		<-ready
+		select {
+		case <-ready:
+		case <-ctx.Done():
+			t.Fatal("the streams show nothing")
+		}
 	}
 	g.shut()
 	for range 2 {

@@ -36,21 +36,13 @@ func FindFault(lines []Line) (Fault, bool) {
 		}
 		text = strings.TrimPrefix(text, "Error: ")
 		for i, known := range table {
-			if hasAnyPrefix(text, known.begins) && (rank < 0 || i < rank) {
+			tells := slices.ContainsFunc(known.begins, func(begin string) bool { return strings.HasPrefix(text, begin) })
+			if tells && (rank < 0 || i < rank) {
 				best, rank = Fault{Line: line.Text, Cause: known.cause, Hint: known.hint}, i
 			}
 		}
 	}
 	return best, rank >= 0
-}
-
-func hasAnyPrefix(text string, prefixes []string) bool {
-	for _, p := range prefixes {
-		if strings.HasPrefix(text, p) {
-			return true
-		}
-	}
-	return false
 }
 
 // Running reports whether the line says that the broker's start is over.

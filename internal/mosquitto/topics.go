@@ -74,6 +74,22 @@ func DescribeTopics(user string, rules []Rule) string {
 	return strings.Join(parts, ", ")
 }
 
+// ExampleTopic returns a topic that the user may write and read, for a line to
+// try; "" when the rules allow none.
+func ExampleTopic(rules []Rule) string {
+	for _, r := range rules {
+		if r.Access != ReadWrite {
+			continue
+		}
+		topic := strings.ReplaceAll(r.Filter, "+", "test")
+		if head, all := strings.CutSuffix(topic, "#"); all {
+			topic = head + "test"
+		}
+		return topic
+	}
+	return ""
+}
+
 // CheckFilter returns an error when filter is not an MQTT topic filter (MQTT 5,
 // 4.7), or is one that the ACL file cannot carry or that would not mean there what it
 // says.

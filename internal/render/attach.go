@@ -11,26 +11,25 @@ import (
 
 	"github.com/compose-spec/compose-go/v2/types"
 
+	"mqtunnel/internal/mosquitto"
 	"mqtunnel/internal/plan"
 	"mqtunnel/internal/secret"
 )
 
-// Paths inside the containers of what is put there.
+// Paths inside the containers of what is put there and may change while they run.
 const (
 	// TokenPath is where the connector reads the tunnel token.
 	TokenPath = "/run/secrets/tunnel_token" //nolint:gosec // a path, not a credential
-	// ConfPath, PasswdPath, ACLPath and ScriptPath are the broker's.
-	ConfPath   = "/mosquitto/config/mqtunnel.conf"
-	PasswdPath = "/mosquitto/config/passwd" //nolint:gosec // a path, not a credential
-	ACLPath    = "/mosquitto/config/acl"
-	ScriptPath = "/mosquitto/config/start.sh"
+	// PasswdPath and ACLPath are where the broker reads its users.
+	PasswdPath = mosquitto.PasswdPath
+	ACLPath    = mosquitto.ACLPath
 )
 
-// Owner and mode of what is put into the containers.
-const (
-	brokerID    = 1883  // uid and gid of mosquitto in its image
-	connectorID = 65532 // uid and gid of cloudflared in its image
+// connectorID is uid and gid of cloudflared in its image.
+const connectorID = 65532
 
+// Modes of what is put into the containers.
+const (
 	modePrivate fs.FileMode = 0o600 // the broker warns about files that others can read
 	modeScript  fs.FileMode = 0o500
 	modeToken   fs.FileMode = 0o400
@@ -40,11 +39,11 @@ const (
 // owned are the files of our own services by service and path: who owns them
 // and who may read them. Any other file arrives as Compose would put it.
 func owned(service, target string) (plan.File, bool) {
-	f := plan.File{Path: target, UID: brokerID, GID: brokerID, Mode: modePrivate}
+	f := plan.File{Path: target, UID: mosquitto.UID, GID: mosquitto.GID, Mode: modePrivate}
 	switch {
-	case service == plan.ServiceBroker && (target == ConfPath || target == PasswdPath || target == ACLPath):
+	case service == plan.ServiceBroker && (target == mosquitto.ConfPath || target == PasswdPath || target == ACLPath):
 		return f, true
-	case service == plan.ServiceBroker && target == ScriptPath:
+	case service == plan.ServiceBroker && target == mosquitto.StartPath:
 		f.Mode = modeScript
 		return f, true
 	case service == plan.ServiceConnector && target == TokenPath:

@@ -4,10 +4,8 @@ import (
 	"net/netip"
 
 	"mqtunnel/internal/config"
+	"mqtunnel/internal/mosquitto"
 )
-
-// plainPort is the broker's listener for plain MQTT inside the container.
-const plainPort = "1883"
 
 // FromSettings returns the part of the Input that the settings say. The rest,
 // the broker's files and the revisions, is the caller's. Without a valid token
@@ -24,7 +22,7 @@ func FromSettings(s config.Settings) Input {
 		in.TunnelID = token.TunnelID
 	}
 	if s.LAN.Enabled() {
-		in.LAN = netip.AddrPortFrom(s.LAN.Address, s.LAN.Port).String() + ":" + plainPort
+		in.LAN = netip.AddrPortFrom(s.LAN.Address, s.LAN.Port).String() + ":" + mosquitto.PortMQTT
 	}
 	// What nobody set is left to cloudflared's own default.
 	for key, value := range map[string]string{

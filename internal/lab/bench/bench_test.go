@@ -308,7 +308,9 @@ func TestSeveralMaySweepAtOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	ctx := context.WithoutCancel(t.Context())
-	t.Cleanup(func() { _ = engine.ContainerRemove(ctx, running, container.RemoveOptions{Force: true, RemoveVolumes: true}) }) // the sweep has removed it
+	t.Cleanup(func() {
+		_ = engine.ContainerRemove(ctx, running, container.RemoveOptions{Force: true, RemoveVolumes: true})
+	}) // the sweep has removed it
 	if err := engine.ContainerStart(t.Context(), running, container.StartOptions{}); err != nil {
 		t.Fatal(err)
 	}

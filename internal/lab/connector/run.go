@@ -12,7 +12,6 @@ import (
 	"os/signal"
 	"runtime"
 	"runtime/debug"
-	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -221,7 +220,7 @@ func (c *connector) work(ctx context.Context, cancel context.CancelFunc) error {
 
 // knownPorts is where cloudflared in a container looks for a free metrics port, the last one being any.
 func knownPorts() []string {
-	return slices.Clone([]string{"0.0.0.0:20241", "0.0.0.0:20242", "0.0.0.0:20243", "0.0.0.0:20244", "0.0.0.0:20245", "0.0.0.0:0"})
+	return []string{"0.0.0.0:20241", "0.0.0.0:20242", "0.0.0.0:20243", "0.0.0.0:20244", "0.0.0.0:20245", "0.0.0.0:0"}
 }
 
 func listenMetrics(ctx context.Context, address string) (net.Listener, error) {
