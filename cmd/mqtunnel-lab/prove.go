@@ -81,6 +81,9 @@ func prove(cmd *cobra.Command, chosen []proof.Proof, verbose bool) (err error) {
 		}
 		start := time.Now()
 		figure, err := p.Run(ctx, b)
+		if ctx.Err() != nil {
+			return errors.Join(ctx.Err(), err) // interrupted: it says nothing of the proof
+		}
 		if err != nil {
 			failed++
 			fmt.Fprintf(cmd.OutOrStdout(), "FAIL %s: %s\n", p.Name, strings.ReplaceAll(err.Error(), "\n", " "))

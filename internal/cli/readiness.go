@@ -18,11 +18,6 @@ import (
 	"mqtunnel/internal/secret"
 )
 
-// route is where to connect in place of what a name says.
-type route = probe.ConnectTo
-
-func parseRoute(s string) (route, error) { return probe.ParseConnectTo(s) }
-
 // Where the connector finds the broker, and its own metrics server.
 const (
 	brokerService = "http://mosquitto:9001"
@@ -33,7 +28,7 @@ const (
 )
 
 // readiness says what to wait for and how to look.
-func (s *session) readiness(ctx context.Context, p plan.Project, to []route) (lifecycle.Readiness, error) {
+func (s *session) readiness(ctx context.Context, p plan.Project, to []probe.ConnectTo) (lifecycle.Readiness, error) {
 	view, err := s.view(ctx, p)
 	if err != nil {
 		return lifecycle.Readiness{}, err
@@ -44,7 +39,7 @@ func (s *session) readiness(ctx context.Context, p plan.Project, to []route) (li
 	}
 	if s.settings.AccessID != "" {
 		target.Headers = map[string]secret.Text{
-			"CF-Access-Client-Id": asSecret(s.settings.AccessID), "CF-Access-Client-Secret": s.settings.AccessSecret,
+			"CF-Access-Client-Id": secret.New(s.settings.AccessID), "CF-Access-Client-Secret": s.settings.AccessSecret,
 		}
 	}
 	return lifecycle.Readiness{
@@ -81,6 +76,14 @@ func (s *session) view(ctx context.Context, p plan.Project) (lifecycle.View, err
 	return v, nil
 }
 
+// distName is what make dist calls the binary for a platform.
+func distName(system, arch string) string {
+	if arch == "arm" {
+		arch = "armv7"
+	}
+	return fmt.Sprintf("mqtunnel-%s-%s", system, arch)
+}
+
 // probeBinary returns mqtunnel for the Engine's platform: this very binary where
 // it fits, else the one for Linux that lies beside it.
 func (s *session) probeBinary(ctx context.Context) (secret.Text, error) {
@@ -94,7 +97,7 @@ func (s *session) probeBinary(ctx context.Context) (secret.Text, error) {
 	}
 	path := self
 	if runtime.GOOS != info.OS || runtime.GOARCH != info.Arch {
-		path = filepath.Join(filepath.Dir(self), fmt.Sprintf("mqtunnel-%s-%s", info.OS, info.Arch))
+		path = filepath.Join(filepath.Dir(self), distName(info.OS, info.Arch))
 	}
 	data, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) && path != self {

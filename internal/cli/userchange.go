@@ -1,0 +1,235 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"mqtunnel/internal/display"
+	"mqtunnel/internal/lifecycle"
+	"mqtunnel/internal/mosquitto"
+	"mqtunnel/internal/plan"
+	"mqtunnel/internal/remedy"
+	"mqtunnel/internal/render"
+	"mqtunnel/internal/secret"
+)
+
+// userChange is what one of the user commands does.
+type userChange struct {
+	name  string
+	verb  string // "added", for the sentence at the end
+	login bool   // a password belongs to it, and a login proves it
+	edit  func(*render.Directory, secret.Text) error
+}
+
+// changeUser carries a change through: files first, then the running broker.
+func (a *App) changeUser(ctx context.Context, change userChange, generate bool) error {
+	s, err := a.here()
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	// A first look, so that a wrong name costs no password.
+	preview, err := render.ReadDirectory(s.dir)
+	if err != nil {
+		return err
+	}
+	if err := change.edit(preview, mosquitto.NewPassword()); err != nil {
+		return err
+	}
+	var password secret.Text
+	made := false
+	if change.login {
+		if password, made, err = a.password(ctx, change.name, generate); err != nil {
+			return err
+		}
+	}
+	release, err := s.lock(ctx)
+	if err != nil {
+		return err
+	}
+	defer release()
+	live, err := s.applyUser(ctx, change, password)
+	if err != nil {
+		return err
+	}
+	s.progress.End()
+	a.userResult(ctx, s, change, live, password, made)
+	return nil
+}
+
+// password asks for a password, reads it from standard input, or makes one.
+func (a *App) password(ctx context.Context, name string, generate bool) (password secret.Text, made bool, err error) {
+	switch {
+	case generate:
+		return mosquitto.NewPassword(), true, nil
+	case a.typed():
+		password, err = a.askHidden(ctx, "Password for "+name+" (Enter alone makes one): ", oneLine)
+		if err != nil {
+			return password, false, err
+		}
+		password = secret.New(strings.TrimRight(password.Reveal(), "\r\n")) // the line without its end
+		if password.IsZero() {
+			return mosquitto.NewPassword(), true, nil
+		}
+		again, err := a.askHidden(ctx, "The same again: ", oneLine)
+		if err != nil {
+			return password, false, err
+		}
+		if !secret.New(strings.TrimRight(again.Reveal(), "\r\n")).Equal(password) { // likewise
+			return password, false, remedy.Errorf(remedy.Input, "", "the two passwords differ; nothing was changed")
+		}
+	default:
+		text, err := readAll(a.In)
+		if err != nil {
+			return password, false, fmt.Errorf("read the password: %w", err)
+		}
+		line, _, _ := strings.Cut(text.Reveal(), "\n") // the first line of standard input
+		password = secret.New(strings.TrimRight(line, "\r"))
+		if password.IsZero() {
+			return password, false, remedy.Errorf(remedy.Input, "give it on standard input, or add --generate", "there is no password")
+		}
+	}
+	if err := mosquitto.CheckPassword(password); err != nil {
+		return password, false, remedy.Errorf(remedy.Input, "choose another one, or add --generate", "%w", err)
+	}
+	return password, false, nil
+}
+
+// applyUser writes the files and makes the running broker, if there is one, read
+// them. It reports whether a broker has the change in effect.
+func (s *session) applyUser(ctx context.Context, change userChange, password secret.Text) (live bool, err error) {
+	s.needProbe()
+	d, err := render.ReadDirectory(s.dir)
+	if err != nil {
+		return false, err
+	}
+	before, err := s.renderFrom(ctx, d, false)
+	if err != nil {
+		return false, err
+	}
+	if s.rendered() {
+		if err := d.CheckEdited(before); err != nil {
+			return false, err
+		}
+	}
+	if err := change.edit(d, password); err != nil {
+		return false, err
+	}
+	after, err := s.renderFrom(ctx, d, false)
+	if err != nil {
+		return false, err
+	}
+	broker, running, err := s.runningBroker(ctx, after.Project)
+	if err != nil {
+		return false, err
+	}
+	if err := s.keepProbe(); err != nil {
+		return false, err
+	}
+	if err := after.Write(s.dir); err != nil {
+		return false, err
+	}
+	if !running {
+		return false, nil
+	}
+	login := lifecycle.Login{User: change.name, Password: password}
+	if !change.login {
+		login = lifecycle.Login{User: mosquitto.ProbeUser, Password: s.settings.ProbePassword}
+	}
+	if err := lifecycle.ChangeUsers(ctx, s.engine, broker.ID, after.Project, login); err != nil {
+		return false, s.notInEffect(ctx, change, err, before, broker)
+	}
+	return true, nil
+}
+
+// notInEffect deals with a broker that did not take a change. A new user is taken
+// back, files and broker. A removal and a new password stay in the files whatever
+// the broker does, so that nobody can keep access by keeping it busy.
+func (s *session) notInEffect(ctx context.Context, change userChange, err error, before render.Rendered, broker plan.Container) error {
+	if change.verb != "added" {
+		return remedy.Errorf(remedy.Failed,
+			"it is in the files and takes effect when the broker starts anew: mqtunnel restart mosquitto",
+			"user %s is %s, and the running broker did not take it: %w", change.name, change.verb, err)
+	}
+	return errors.Join(err, before.Write(s.dir), lifecycle.ChangeUsers(context.WithoutCancel(ctx), s.engine, broker.ID, before.Project,
+		lifecycle.Login{User: mosquitto.ProbeUser, Password: s.settings.ProbePassword}))
+}
+
+// runningBroker finds the project's broker, if the Engine is there and it runs.
+// Users can be changed without an Engine: they are in the files then.
+func (s *session) runningBroker(ctx context.Context, p plan.Project) (plan.Container, bool, error) {
+	if err := s.connect(ctx); err != nil {
+		if remedy.CodeOf(err) == remedy.Engine {
+			s.note("the Engine does not answer, so the change waits in the files for the next mqtunnel up")
+			return plan.Container{}, false, nil
+		}
+		return plan.Container{}, false, err
+	}
+	o, err := s.engine.Observe(ctx, plan.Query{Project: p.Name})
+	if err != nil {
+		return plan.Container{}, false, err
+	}
+	if err := lifecycle.CheckOwner(p, o, false); err != nil {
+		return plan.Container{}, false, err
+	}
+	c, found := o.Find(plan.ServiceBroker)
+	return c, found && c.State == plan.StateRunning, nil
+}
+
+// userResult says what was done and how a client uses it.
+func (a *App) userResult(ctx context.Context, s *session, change userChange, live bool, password secret.Text, made bool) {
+	when := "in effect now"
+	if !live {
+		when = "in effect with the next mqtunnel up"
+	}
+	fmt.Fprintf(a.Out, "user %s %s, %s\n", change.name, change.verb, when)
+	if made {
+		fmt.Fprintf(a.Out, "password: %s\n", password.Reveal()) // shown once, on the user's request
+	}
+	if change.verb != "added" || a.flags.quiet {
+		return
+	}
+	host := s.hostname(ctx)
+	topic := exampleTopic(s.dir, change.name)
+	fmt.Fprintf(a.Out, "\ntry it, with the password in MQTT_PASSWORD (mosquitto clients 2.1 or newer):\n")
+	fmt.Fprintf(a.Out, "  mosquitto_sub -h %s -p 443 --ws --tls-use-os-certs -u %s -P \"$MQTT_PASSWORD\" -q 1 -t %s\n", display.Safe(host), change.name, shellQuote(topic))
+	fmt.Fprintf(a.Out, "  mosquitto_pub -h %s -p 443 --ws --tls-use-os-certs -u %s -P \"$MQTT_PASSWORD\" -q 1 -t %s -m hello\n", display.Safe(host), change.name, shellQuote(topic))
+}
+
+// hostname returns the public hostname: as set, or as the connector's log tells
+// it, or a placeholder.
+func (s *session) hostname(ctx context.Context) string {
+	if s.settings.Hostname != "" {
+		return s.settings.Hostname
+	}
+	const unknown = "YOUR-HOSTNAME"
+	if s.engine == nil {
+		return unknown
+	}
+	o, err := s.engine.Observe(ctx, plan.Query{Project: s.settings.Project})
+	if err != nil {
+		return unknown
+	}
+	st, err := lifecycle.Inquire(ctx, s.engine, lifecycle.Inquiry{Project: s.settings.Project, Observed: o, Service: brokerService})
+	if names := st.Hostnames(brokerService); err == nil && len(names) > 0 {
+		return names[0]
+	}
+	return unknown
+}
+
+// shellQuote writes text as one word of a shell's command line.
+func shellQuote(text string) string {
+	return "'" + strings.ReplaceAll(display.Safe(text), "'", `'\''`) + "'"
+}
+
+// exampleTopic returns a topic that the user may use.
+func exampleTopic(dir, user string) string {
+	d, err := render.ReadDirectory(dir)
+	if err != nil {
+		return user + "/test"
+	}
+	rules, _ := d.ACL.Rules(user)
+	return mosquitto.ExampleTopic(rules)
+}
