@@ -66,7 +66,7 @@ func TestAConfigurationIsTriedBeforeItIsUsed(t *testing.T) {
 				"unknown directive": {
 					map[string]string{"mosquitto/conf.d/more.conf": "frobnicate yes\n"},
 					nil,
-					`the broker refuses its configuration: the broker does not know a directive of its configuration: Error: Unknown configuration variable`,
+					`mosquitto/conf.d/more.conf:1: the broker refuses this line: Error: Unknown configuration variable`,
 				},
 				"no password file": {nil, func(s *plan.Service) {
 					s.Files = slices.DeleteFunc(slices.Clone(s.Files), func(f plan.File) bool { return f.Path == mosquitto.PasswdPath })
