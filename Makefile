@@ -4,6 +4,7 @@
 # make test       every test: unit, script, Engine and lab
 # make lint       the linters, pinned in .ci/lint
 # make prove      run the proofs; ONLY=NAME runs one, LIST=1 lists them
+# make clean      remove what was built, the lab's images included
 # make dist       binaries for all platforms with checksums, in dist/
 
 .DELETE_ON_ERROR:
@@ -55,5 +56,7 @@ dist/%:
 	GOOS=$$os GOARCH=$$arch GOARM=$$arm $(BUILD) -o dist/mqtunnel-$$out$$ext ./cmd/mqtunnel; \
 	echo dist/mqtunnel-$$out$$ext
 
+# What builds are made of again: the binaries, the lab's images and their packages.
 clean:
-	rm -rf bin dist
+	rm -rf bin dist .lab/bin .lab/cache
+	docker image ls --quiet --filter reference='mqtunnel-lab/*' | sort -u | xargs -r docker image rm --force

@@ -13,11 +13,13 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// References of the images that are made of one program.
+// Images that are made of one program. The tag ends in the hash of what the image
+// is made from, so that work trees with different programs do not take each
+// other's images away.
 const (
-	WorldRef      = "mqtunnel-lab/world:latest"
-	StandInRef    = "mqtunnel-lab/cloudflared:standin"
-	RealRef       = "mqtunnel-lab/cloudflared:real"
+	worldName     = "mqtunnel-lab/world:v"
+	standInName   = "mqtunnel-lab/cloudflared:standin"
+	realName      = "mqtunnel-lab/cloudflared:real"
 	worldPath     = "mqtunnel-lab"
 	connectorPath = "usr/local/bin/cloudflared"
 	connectorUID  = 65532 // "nonroot", as cloudflare/cloudflared has it
@@ -30,7 +32,7 @@ func (s *Store) World(ctx context.Context) (Image, error) {
 		files := tree{}
 		files.file(worldPath, 0o755, program)
 		files.dir("tmp", 0o777|fs.ModeSticky, 0)
-		return recipe{ref: WorldRef, files: files, config: ocispec.ImageConfig{
+		return recipe{ref: worldName, hashed: true, files: files, config: ocispec.ImageConfig{
 			Entrypoint: []string{"/" + worldPath}, Cmd: []string{"serve"},
 		}}
 	})
@@ -40,7 +42,7 @@ func (s *Store) World(ctx context.Context) (Image, error) {
 // cloudflare/cloudflared: no shell, uid 65532, the program on the PATH.
 func (s *Store) StandIn(ctx context.Context) (Image, error) {
 	return s.program(ctx, "./cmd/mqtunnel-lab/connector", "cloudflared-standin", func(program []byte) recipe {
-		return connectorRecipe(StandInRef, program)
+		return connectorRecipe(standInName, program)
 	})
 }
 
@@ -53,7 +55,7 @@ func (s *Store) Real(ctx context.Context, file string) (Image, error) {
 	if !isELF(program) {
 		return Image{}, fmt.Errorf("read the real cloudflared: %s is not a Linux program", file)
 	}
-	r := connectorRecipe(RealRef, program)
+	r := connectorRecipe(realName, program)
 	needs, err := neededBy(program)
 	if err != nil {
 		return Image{}, fmt.Errorf("read the real cloudflared: %w", err)
@@ -78,7 +80,7 @@ func connectorRecipe(ref string, program []byte) recipe {
 	files.file("etc/group", 0o644, []byte("root:x:0:\nnonroot:x:65532:\n"))
 	files.dir("home/nonroot", 0o700, connectorUID)
 	files.dir("tmp", 0o777|fs.ModeSticky, 0)
-	return recipe{ref: ref, files: files, config: ocispec.ImageConfig{
+	return recipe{ref: ref, hashed: true, files: files, config: ocispec.ImageConfig{
 		User:       fmt.Sprintf("%d:%d", connectorUID, connectorUID),
 		Env:        []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"},
 		Entrypoint: []string{"cloudflared", "--no-autoupdate"},

@@ -40,7 +40,7 @@ const builder = 1
 
 // Image is an image that the Engine has.
 type Image struct {
-	Ref   string // e.g. "mqtunnel-lab/world:latest"
+	Ref   string // e.g. "mqtunnel-lab/mosquitto:2.1"
 	ID    string // "sha256:…"
 	Built bool   // it was made by this call
 }
@@ -95,6 +95,7 @@ func FindRoot(dir string) (string, error) {
 // recipe is how one image is made.
 type recipe struct {
 	ref    string
+	hashed bool // the tag goes on with the hash of the inputs
 	config ocispec.ImageConfig
 	files  tree // what is known beforehand
 	// packages are fetched and programs with all that they need taken from
@@ -120,12 +121,18 @@ func (r recipe) inputs(arch string) (string, error) {
 	return hexSum(text), nil
 }
 
+// tagHash is how much of the inputs' hash a tag holds, in characters.
+const tagHash = 12
+
 // ensure returns the image of the recipe, building it when there is none of
 // these inputs. The caller holds the lock.
 func (s *Store) ensure(ctx context.Context, r recipe) (Image, error) {
 	inputs, err := r.inputs(s.arch)
 	if err != nil {
 		return Image{}, err
+	}
+	if r.hashed {
+		r.ref += "-" + inputs[:tagHash]
 	}
 	old, err := s.engine.ImageInspect(ctx, r.ref)
 	if err != nil && !errdefs.IsNotFound(err) {
