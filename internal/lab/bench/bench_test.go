@@ -196,10 +196,6 @@ func TestALabThatRunsIsTakenAsItIs(t *testing.T) {
 func holders(t *testing.T, engine *client.Client, image, name string, labels map[string]string) (left func() string) {
 	t.Helper()
 	ctx := context.WithoutCancel(t.Context())
-	if _, err := engine.NetworkCreate(ctx, name, network.CreateOptions{Labels: labels}); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = engine.NetworkRemove(ctx, name) }) // most tests have removed it
 	if _, err := engine.VolumeCreate(ctx, volume.CreateOptions{Name: name, Labels: labels}); err != nil {
 		t.Fatal(err)
 	}
@@ -208,6 +204,11 @@ func holders(t *testing.T, engine *client.Client, image, name string, labels map
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = engine.ContainerRemove(ctx, name, container.RemoveOptions{RemoveVolumes: true}) })
+	// By its network a lab is found: it comes when the rest is there.
+	if _, err := engine.NetworkCreate(ctx, name, network.CreateOptions{Labels: labels}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = engine.NetworkRemove(ctx, name) }) // most tests have removed it
 	return func() string {
 		var out []string
 		for kind, err := range map[string]error{
@@ -271,8 +272,9 @@ func TestSweepRemovesWhatEndedProcessesLeft(t *testing.T) {
 	gone := labtest.Name(t)
 	// No process has this number and this time of start.
 	labels := map[string]string{bench.LabelLab: gone, bench.LabelOwner: "1/1"}
-	left := holders(t, engine, lab.Mosquitto, "mqtunnel-lab-"+gone, labels)
+	// The lab comes last: from then on the sweep of any other test binary finds it.
 	project := holders(t, engine, lab.Mosquitto, bench.ProjectName(gone, "p"), map[string]string{plan.LabelProject: bench.ProjectName(gone, "p")})
+	left := holders(t, engine, lab.Mosquitto, "mqtunnel-lab-"+gone, labels)
 
 	if err := bench.Sweep(t.Context(), engine); err != nil {
 		t.Fatal(err)
@@ -296,7 +298,6 @@ func TestSeveralMaySweepAtOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	gone := labtest.Name(t)
-	holders(t, engine, image.Ref, "mqtunnel-lab-"+gone, map[string]string{bench.LabelLab: gone, bench.LabelOwner: "1/1"})
 	project := bench.ProjectName(gone, "p")
 	labels := map[string]string{plan.LabelProject: project}
 	left := holders(t, engine, image.Ref, project, labels)
@@ -314,6 +315,8 @@ func TestSeveralMaySweepAtOnce(t *testing.T) {
 	if err := engine.ContainerStart(t.Context(), running, container.StartOptions{}); err != nil {
 		t.Fatal(err)
 	}
+	// The lab comes last: from then on the sweep of any other test binary finds it.
+	holders(t, engine, image.Ref, "mqtunnel-lab-"+gone, map[string]string{bench.LabelLab: gone, bench.LabelOwner: "1/1"})
 	var sweeps errgroup.Group
 	for range 4 {
 		sweeps.Go(func() error { return bench.Sweep(t.Context(), engine) })
