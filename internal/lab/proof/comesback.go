@@ -3,55 +3,94 @@ package proof
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
+	"sync"
 	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"mqtunnel/internal/lab/bench"
+	"mqtunnel/internal/lab/images"
 )
 
 // back is how long a killed service may take to serve again.
 const back = 30 * time.Second
 
-// comesBack kills what can be killed and damages the database.
+// kept is how many retained messages a project of comes-back holds.
+const kept = 20
+
+// comesBack kills what can be killed and damages the database, with every version of
+// the broker.
 func comesBack(ctx context.Context, b *Bench) (figure string, err error) {
 	lab, dir, remove, err := b.lab(ctx, "back")
 	if err != nil {
 		return "", err
 	}
 	defer finish(&err, remove)
-	p, err := b.project(ctx, lab, dir, "", hostname)
+	store, err := images.Open(ctx, b.Engine, b.Root, b.logf)
 	if err != nil {
 		return "", err
 	}
-	if err := p.up(ctx); err != nil {
+	var mu sync.Mutex
+	var slowest time.Duration
+	kills := 0
+	group, gctx := errgroup.WithContext(ctx)
+	for _, version := range images.Versions() {
+		image, err := store.Mosquitto(ctx, version)
+		if err != nil {
+			return "", err
+		}
+		suffix := strings.ReplaceAll(version, ".", "")
+		p, err := b.project(ctx, lab, dir, suffix, "mqtt"+suffix+".example.com", "MOSQUITTO_IMAGE="+image.Ref)
+		if err != nil {
+			return "", err
+		}
+		group.Go(func() error {
+			took, err := p.survives(gctx, version)
+			if err != nil {
+				return fmt.Errorf("mosquitto %s: %w", version, err)
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			slowest, kills = max(slowest, slices.Max(took)), kills+len(took)
+			return nil
+		})
+	}
+	if err := group.Wait(); err != nil {
 		return "", err
+	}
+	return fmt.Sprintf("mosquitto %s: %d kills, serving again after at most %v with %d of %d retained messages; "+
+		"a damaged database is told by up and status, and its copy restores %d of %d after %d more crashes",
+		strings.Join(images.Versions(), " and "), kills, slowest.Round(100*time.Millisecond), kept, kept, kept, kept, crashes), nil
+}
+
+// survives goes through the kills and the damage, and returns how long each kill kept
+// clients waiting.
+func (p *project) survives(ctx context.Context, version string) (took []time.Duration, err error) {
+	if err := p.up(ctx); err != nil {
+		return nil, err
 	}
 	password, err := p.addUser(ctx, "phone")
 	if err != nil {
-		return "", err
+		return nil, err
 	}
-	const messages = 20
-	if err := p.retain(ctx, "phone", password, messages); err != nil {
-		return "", err
+	if err := p.retain(ctx, "phone", password, kept); err != nil {
+		return nil, err
 	}
-	var slowest time.Duration
-	kills := 0
 	for _, service := range []string{"mosquitto", "cloudflared"} {
 		for _, how := range []string{"kill -9", "docker kill"} {
-			took, err := p.killed(ctx, service, how, password)
+			t, err := p.killed(ctx, service, how, password)
 			if err != nil {
-				return "", fmt.Errorf("%s of %s: %w", how, service, err)
+				return nil, fmt.Errorf("%s of %s: %w", how, service, err)
 			}
-			slowest = max(slowest, took)
-			kills++
+			took = append(took, t)
 		}
 	}
-	if n, err := p.retained(ctx, "phone", password); err != nil || n != messages {
-		return "", missed("%d of %d retained messages after the kills: %w", n, messages, err)
+	if n, err := p.retained(ctx, "phone", password); err != nil || n != kept {
+		return nil, missed("%d of %d retained messages after the kills: %w", n, kept, err)
 	}
-	word, err := p.damaged(ctx, password, messages)
-	if err != nil {
-		return "", err
-	}
-	return fmt.Sprintf("%d kills, serving again after at most %v, %d of %d retained messages; a damaged database: %s", kills, slowest.Round(100*time.Millisecond), messages, messages, word), nil
+	return took, p.damaged(ctx, password, version)
 }
 
 // addUser adds a user with all topics and returns the password.
@@ -112,11 +151,49 @@ func (p *project) killed(ctx context.Context, service, how, password string) (ti
 	} else if err := p.killProcess(ctx, name); err != nil {
 		return 0, err
 	}
-	err := eventually(ctx, back, func() error {
-		err := p.roundTrip(ctx, "phone", password, "kept/probe")
-		return err
+	truth := brokerTruth
+	if service == "cloudflared" {
+		truth = connectorTruth
+	}
+	return p.serving(ctx, password, start, truth)
+}
+
+// How long after a status that says healthy a message may take to go through. The edge
+// goes on sending clients to the connections of a connector that was killed until it
+// misses them, which nobody on this side can see.
+const (
+	brokerTruth    = 4 * time.Second
+	connectorTruth = 25 * time.Second
+	// oneTry bounds a message of which another may take a better way.
+	oneTry = 3 * time.Second
+)
+
+// serving waits until a client gets through again. A status that says healthy before
+// that is a lie, and so is one that does not say it soon after.
+func (p *project) serving(ctx context.Context, password string, start time.Time, truth time.Duration) (took time.Duration, err error) {
+	through := func() error {
+		ctx, cancel := context.WithTimeout(ctx, oneTry)
+		defer cancel()
+		return p.roundTrip(ctx, "phone", password, "kept/probe")
+	}
+	err = eventually(ctx, back, func() error {
+		s, code, err := p.status(ctx)
+		if err != nil {
+			return err
+		}
+		if code != 0 || !s.Healthy {
+			err := through()
+			if err == nil {
+				took = time.Since(start)
+			}
+			return err
+		}
+		if err := eventually(ctx, truth, through); err != nil {
+			return final(missed("status says healthy, and no message goes through: %w", err))
+		}
+		took = time.Since(start)
+		return nil
 	})
-	took := time.Since(start)
 	if err != nil {
 		return took, err
 	}
@@ -136,6 +213,9 @@ func (p *project) killProcess(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
+	if info.State.Pid == 0 {
+		return fmt.Errorf("kill -9 %s: it is %s", name, info.State.Status)
+	}
 	r, err := p.b.run(ctx, command{path: "kill", args: []string{"-9", fmt.Sprint(info.State.Pid)}})
 	if err == nil && r.code != 0 {
 		err = fmt.Errorf("kill -9 %d: %s", info.State.Pid, r.err)
@@ -143,57 +223,119 @@ func (p *project) killProcess(ctx context.Context, name string) error {
 	return err
 }
 
-// damaged cuts the database short while everything is down, and wants the copies
-// kept and the loss told, by up and by status, however often the broker starts.
-func (p *project) damaged(ctx context.Context, password string, messages int) (string, error) {
+// damaged cuts the database short while everything is down, and wants the loss told,
+// by up and by status, however often the broker starts, and copies from which
+// everything comes back.
+func (p *project) damaged(ctx context.Context, password, version string) error {
 	if _, err := p.must(ctx, "restart", "--connect-to", p.lab.ConnectTo(p.host)); err != nil {
-		return "", err
+		return err
 	}
 	if _, err := p.must(ctx, "down"); err != nil {
-		return "", err
+		return err
 	}
 	cut := "cd /data && n=$(wc -c < mosquitto.db) && dd if=mosquitto.db of=cut bs=1 count=$((n - 20)) 2>/dev/null && cat cut > mosquitto.db && rm cut"
-	if err := p.inVolume(ctx, cut); err != nil {
-		return "", err
+	if _, err := p.inVolume(ctx, cut); err != nil {
+		return err
 	}
 	r, err := p.mqtunnel(ctx, "", "up", "--timeout", "90s", "--connect-to", p.lab.ConnectTo(p.host))
 	if err != nil {
-		return "", err
+		return err
 	}
-	if r.code != 0 || !strings.Contains(r.err, "lost content") {
-		return "", missed("up with a damaged database: exit %d, no word of the loss: %s", r.code, r.all())
+	if version == images.Mosquitto20 {
+		err = p.stands(ctx, r)
+	} else {
+		err = p.loses(ctx, r, password)
 	}
-	for range 3 {
+	if err != nil {
+		return err
+	}
+	return p.restored(ctx, password)
+}
+
+// loses is what a broker does that starts without what it cannot load: it serves, and
+// the loss is told however often it starts.
+func (p *project) loses(ctx context.Context, up result, password string) error {
+	if up.code != 0 || !lossTold(up.err) {
+		return missed("up with a damaged database: exit %d, no word of the loss: %s", up.code, up.all())
+	}
+	for range crashes {
 		if err := p.killProcess(ctx, p.container("mosquitto")); err != nil {
-			return "", err
+			return err
 		}
 		if err := eventually(ctx, back, func() error { return p.roundTrip(ctx, "phone", password, "kept/probe") }); err != nil {
-			return "", err
+			return err
 		}
 	}
 	s, code, err := p.status(ctx)
-	if err != nil || code != 3 || len(s.Problems) == 0 || !strings.Contains(s.Problems[len(s.Problems)-1].Text, "lost content") {
-		return "", missed("status with a damaged database: exit %d, %+v, %w", code, s, err)
+	if err != nil || code != 3 || len(s.Problems) == 0 || !lossTold(s.Problems[len(s.Problems)-1].Text) {
+		return missed("status with a damaged database: exit %d, %+v, %w", code, s, err)
 	}
-	// The newest whole copy holds every message.
-	out, err := p.b.exec(ctx, p.container("mosquitto"), "sh", "-c", "ls /mosquitto/data/copies")
+	return nil
+}
+
+// crashes is how many further starts a damaged database goes through.
+const crashes = 3
+
+// lossTold reports whether a text says what the database held.
+func lossTold(text string) bool {
+	return strings.Contains(text, "lost content") && strings.Contains(text, fmt.Sprintf("held %d retained messages", kept))
+}
+
+// stands is what a broker does that does not start with what it cannot load: it serves
+// nobody, and up and status say why.
+func (p *project) stands(ctx context.Context, up result) error {
+	const why = "the broker cannot load its database"
+	if up.code != 3 || !strings.Contains(up.err, why) || !strings.Contains(up.err, "copies are in") {
+		return missed("up with a database that the broker refuses: exit %d, no word of it: %s", up.code, up.all())
+	}
+	return eventually(ctx, back, func() error {
+		s, code, err := p.status(ctx)
+		if err != nil || code != 3 || !strings.Contains(fmt.Sprint(s.Problems), why) {
+			return missed("status with a database that the broker refuses: exit %d, %+v, %w", code, s, err)
+		}
+		for _, service := range s.Services {
+			if service.Service == "mosquitto" && service.Restarts < crashes {
+				return fmt.Errorf("%d of %d further starts", service.Restarts, crashes)
+			}
+		}
+		return nil
+	})
+}
+
+// restored puts the fullest copy in the database's place, as a person would, and wants
+// every message back and no word of a loss.
+func (p *project) restored(ctx context.Context, password string) error {
+	if _, err := p.must(ctx, "down"); err != nil {
+		return err
+	}
+	// The newest of the copies that hold as much as the fullest.
+	restore := "cd /data/copies && best=$(ls | sed -n 's/^\\([1-9][0-9]*\\)-retained-\\([0-9]*\\)\\.db$/\\2 \\1/p' | sort -n | tail -n 1) && " +
+		"cp \"${best#* }-retained-${best% *}.db\" ../mosquitto.db && rm -f lost && ls"
+	copies, err := p.inVolume(ctx, restore)
 	if err != nil {
-		return "", err
+		return err
 	}
-	if !strings.Contains(out, fmt.Sprintf("-retained-%d.db", messages)) && !strings.Contains(out, "-retained-") {
-		return "", missed("no copy of the whole database is left: %s", out)
+	if err := p.up(ctx); err != nil {
+		return err
 	}
-	return "told by up and status, its copies kept through 3 more crashes", nil
+	n, err := p.retained(ctx, "phone", password)
+	if err != nil || n != kept {
+		return missed("the best of the copies restores %d of %d retained messages: %s %w", n, kept, strings.Join(strings.Fields(copies), " "), err)
+	}
+	if s, code, err := p.status(ctx); err != nil || code != 0 {
+		return missed("status after the database was restored: exit %d, %+v, %w", code, s, err)
+	}
+	return nil
 }
 
 // inVolume runs a command on the project's data while everything is down.
-func (p *project) inVolume(ctx context.Context, script string) error {
+func (p *project) inVolume(ctx context.Context, script string) (string, error) {
 	r, err := p.b.run(ctx, command{path: "docker", args: []string{
-		"run", "--rm", "--network", "none", "--user", "1883:1883", "--entrypoint", "/bin/sh", "--label", "io.mqtunnel.lab=" + p.lab.Name,
+		"run", "--rm", "--network", "none", "--user", "1883:1883", "--entrypoint", "/bin/sh", "--label", bench.LabelLab + "=" + p.lab.Name,
 		"-v", p.name + "_data:/data", p.lab.Mosquitto, "-c", script,
 	}})
 	if err == nil && r.code != 0 {
 		err = fmt.Errorf("in the data volume: exit %d: %s", r.code, r.all())
 	}
-	return err
+	return r.out, err
 }

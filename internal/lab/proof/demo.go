@@ -3,14 +3,22 @@ package proof
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"time"
 
 	"github.com/docker/docker/api/types/container"
+	"github.com/docker/docker/api/types/filters"
 	"github.com/docker/docker/api/types/network"
 	"github.com/docker/docker/api/types/volume"
+
+	"mqtunnel/internal/lab/bench"
+	"mqtunnel/internal/plan"
 )
 
 // secondDemo is how long a demo may take when everything is built.
@@ -24,7 +32,10 @@ func demo(ctx context.Context, b *Bench) (figure string, err error) {
 		return "", err
 	}
 	defer finish(&err, remove)
-	const name = "proofdemo"
+	if err := b.sweepDemos(ctx); err != nil {
+		return "", err
+	}
+	name := demoName(os.Getpid())
 	down := func() error {
 		r, err := b.run(context.WithoutCancel(ctx), command{dir: dir, path: "make", args: []string{"demo-down", "DEMO=" + name}})
 		if err == nil && r.code != 0 {
@@ -32,7 +43,10 @@ func demo(ctx context.Context, b *Bench) (figure string, err error) {
 		}
 		return err
 	}
-	defer finish(&err, down)
+	defer finish(&err, func() error {
+		// What demo-down leaves is removed all the same.
+		return errors.Join(down(), b.removeDemo(context.WithoutCancel(ctx), name))
+	})
 	var took [2]time.Duration
 	var message string
 	for i := range took {
@@ -57,10 +71,76 @@ func demo(ctx context.Context, b *Bench) (figure string, err error) {
 	if err := down(); err != nil {
 		return "", err
 	}
-	if left, err := b.left(ctx, name); err != nil || left != "" {
-		return "", missed("make demo-down left %s %w", left, err)
+	left, err := b.left(ctx, name)
+	if err != nil {
+		return "", err
+	}
+	if left != "" {
+		return "", missed("make demo-down left %s", left)
+	}
+	if _, err := os.Stat(filepath.Join(dir, ".lab", name)); err == nil {
+		return "", missed("make demo-down left .lab/%s", name)
 	}
 	return fmt.Sprintf("first run %v, second %v, %s; nothing left", took[0].Round(time.Second), took[1].Round(100*time.Millisecond), message), nil
+}
+
+// demoName is what the demo of the proof in a process is called.
+func demoName(pid int) string { return fmt.Sprintf("proofdemo%d", pid) }
+
+// sweepDemos removes what is left of demos of proofs that were killed.
+func (b *Bench) sweepDemos(ctx context.Context) error {
+	// A lab's network is made first and removed last.
+	networks, err := b.Engine.NetworkList(ctx, network.ListOptions{Filters: filters.NewArgs(filters.Arg("label", bench.LabelLab))})
+	if err != nil {
+		return err
+	}
+	for _, n := range networks {
+		name := n.Labels[bench.LabelLab]
+		pid, err := strconv.Atoi(strings.TrimPrefix(name, "proofdemo"))
+		if err != nil || name != demoName(pid) {
+			continue
+		}
+		if _, err := os.Stat(fmt.Sprintf("/proc/%d", pid)); err == nil {
+			continue
+		}
+		if err := b.removeDemo(ctx, name); err != nil {
+			return fmt.Errorf("remove what is left of the demo %s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+// removeDemo removes a demo's project and lab without its directory.
+func (b *Bench) removeDemo(ctx context.Context, name string) error {
+	mine := filters.NewArgs(filters.Arg("label", plan.LabelProject+"=mqtunnel-"+name))
+	containers, err := b.Engine.ContainerList(ctx, container.ListOptions{All: true, Filters: mine})
+	if err != nil {
+		return err
+	}
+	for _, c := range containers {
+		if err := b.Engine.ContainerRemove(ctx, c.ID, container.RemoveOptions{Force: true, RemoveVolumes: true}); err != nil {
+			return err
+		}
+	}
+	networks, err := b.Engine.NetworkList(ctx, network.ListOptions{Filters: mine})
+	if err != nil {
+		return err
+	}
+	for _, n := range networks {
+		if err := b.Engine.NetworkRemove(ctx, n.ID); err != nil {
+			return err
+		}
+	}
+	volumes, err := b.Engine.VolumeList(ctx, volume.ListOptions{Filters: mine})
+	if err != nil {
+		return err
+	}
+	for _, v := range volumes.Volumes {
+		if err := b.Engine.VolumeRemove(ctx, v.Name, false); err != nil {
+			return err
+		}
+	}
+	return bench.Remove(ctx, b.Engine, name)
 }
 
 // useDemo runs the commands that the README names in the demo's directory.
@@ -73,8 +153,9 @@ func (b *Bench) useDemo(ctx context.Context, dir, name string) error {
 		if r.code != 0 || r.out == "" {
 			return missed("mqtunnel %v in the demo: exit %d: %s", args, r.code, r.all())
 		}
-		if args[0] == "status" && !json.Valid([]byte(r.out)) {
-			return missed("status --json is no JSON: %s", r.out)
+		var s statusOf
+		if args[0] == "status" && (json.Unmarshal([]byte(r.out), &s) != nil || !s.Healthy) {
+			return missed("status --json in the demo: %s", r.out)
 		}
 	}
 	return nil

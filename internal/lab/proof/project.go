@@ -3,6 +3,7 @@ package proof
 import (
 	"context"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"strings"
@@ -30,8 +31,9 @@ type project struct {
 	tunnel control.Credentials
 }
 
-// project prepares a project directory below dir with a tunnel of its own.
-func (b *Bench) project(ctx context.Context, lab *bench.Lab, dir, suffix, host string) (*project, error) {
+// project prepares a project directory below dir with a tunnel of its own. Settings
+// are further lines of its .env.
+func (b *Bench) project(ctx context.Context, lab *bench.Lab, dir, suffix, host string, settings ...string) (*project, error) {
 	tunnel, err := lab.Control.CreateTunnel(ctx, control.TunnelRequest{
 		Name: suffix, Hostnames: []control.Rule{{Hostname: host, Service: "http://mosquitto:9001"}},
 	})
@@ -39,13 +41,13 @@ func (b *Bench) project(ctx context.Context, lab *bench.Lab, dir, suffix, host s
 		return nil, err
 	}
 	p := &project{b: b, lab: lab, dir: filepath.Join(dir, "p"+suffix), name: bench.ProjectName(lab.Name, suffix), host: host, tunnel: tunnel}
-	return p, lab.WriteProject(p.dir, bench.ProjectOptions{Name: p.name, Token: tunnel.Token})
+	return p, lab.WriteProject(p.dir, bench.ProjectOptions{Name: p.name, Token: tunnel.Token, Settings: settings})
 }
 
 // mqtunnel runs the binary in the project directory.
 func (p *project) mqtunnel(ctx context.Context, stdin string, args ...string) (result, error) {
 	return p.b.run(ctx, command{
-		dir: p.dir, stdin: stdin, path: p.b.binary("mqtunnel"), args: args,
+		dir: p.dir, stdin: stdin, path: p.b.program(), args: args,
 		env: []string{"SSL_CERT_FILE=" + filepath.Join(p.dir, "ca.pem")},
 	})
 }
@@ -94,7 +96,17 @@ func (p *project) roundTrip(ctx context.Context, user, password, topic string) e
 	return err
 }
 
-// eventually tries until it succeeds or the time is up.
+// finalError is one that no further try mends.
+type finalError struct{ err error }
+
+func (e *finalError) Error() string { return e.err.Error() }
+
+func (e *finalError) Unwrap() error { return e.err }
+
+// final makes eventually give up at once.
+func final(err error) error { return &finalError{err} }
+
+// eventually tries until it succeeds, the time is up, or an error is final.
 func eventually(ctx context.Context, limit time.Duration, try func() error) error {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
@@ -102,6 +114,9 @@ func eventually(ctx context.Context, limit time.Duration, try func() error) erro
 		err := try()
 		if err == nil {
 			return nil
+		}
+		if _, over := errors.AsType[*finalError](err); over {
+			return err
 		}
 		select {
 		case <-ctx.Done():

@@ -5,6 +5,7 @@ package proof
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -38,11 +39,11 @@ func (p Proof) Quick() bool { return p.Usually < quick }
 func All() []Proof {
 	return []Proof{
 		{"paste", "Every way in which people paste a token gets the right verdict, and .env is left right.", 10 * time.Second, paste},
-		{"token-nowhere", "With a project up, the token is in .env and the connector's secret file and nowhere else.", 40 * time.Second, tokenNowhere},
-		{"two-projects", "Two projects run side by side, and each command touches only its own.", 40 * time.Second, twoProjects},
+		{"token-nowhere", "With a project up, the token is in .env and the connector's secret file and nowhere else.", 25 * time.Second, tokenNowhere},
+		{"two-projects", "Two projects run side by side, and each command touches only its own.", 20 * time.Second, twoProjects},
 		{"comes-back", "Killed processes come back by themselves, and no retained message is gone without a word.", 50 * time.Second, comesBack},
-		{"revoked-stays-revoked", "A removed user stays out whatever restarts the broker.", 50 * time.Second, revoked},
-		{"lab-conformance", "The connector in use behaves as cloudflared does, behaviour by behaviour.", 90 * time.Second, conformance},
+		{"revoked-stays-revoked", "A removed user stays out whatever restarts the broker.", 30 * time.Second, revoked},
+		{"lab-conformance", "The connector in use behaves as cloudflared does, behaviour by behaviour.", 70 * time.Second, conformance},
 		{"demo", "A fresh clone runs make demo, again, and make demo-down leaves nothing.", 150 * time.Second, demo},
 		{"tests", "A fresh clone passes make test, and no test is skipped.", 12 * time.Minute, tests},
 	}
@@ -57,8 +58,8 @@ type Bench struct {
 	Cloudflared string
 }
 
-// binary returns the path of a program that make built.
-func (b *Bench) binary(name string) string { return filepath.Join(b.Root, "bin", name) }
+// program returns the path of the binary that make built.
+func (b *Bench) program() string { return filepath.Join(b.Root, "bin", "mqtunnel") }
 
 // logf tells how a proof gets on.
 func (b *Bench) logf(format string, args ...any) { fmt.Fprintf(b.Log, format+"\n", args...) }
@@ -72,8 +73,16 @@ type result struct {
 // all is both outputs.
 func (r result) all() string { return r.out + r.err }
 
-// command says what to run. Nothing of this process's environment but PATH and
-// HOME is passed on.
+// passedOn names the variables that programs get of this process's environment: what
+// finds the Engine, the programs and their caches.
+func passedOn() []string {
+	return []string{
+		"PATH", "HOME", "TMPDIR", "DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_CONFIG", "DOCKER_CERT_PATH", "DOCKER_TLS_VERIFY",
+		"GOPATH", "GOCACHE", "GOMODCACHE", "GOPROXY", "GOSUMDB", "GOTOOLCHAIN",
+	}
+}
+
+// command says what to run.
 type command struct {
 	dir   string
 	env   []string
@@ -82,17 +91,26 @@ type command struct {
 	args  []string
 }
 
-// run runs a program to its end. Only a program that could not be run is an
-// error; its exit code is part of the answer.
+// run runs a program to its end. One that could not be run is an error, and so is
+// an end of the context; its exit code is part of the answer.
 func (b *Bench) run(ctx context.Context, c command) (result, error) {
 	cmd := exec.CommandContext(ctx, c.path, c.args...) //nolint:gosec // programs of this work tree
 	cmd.Dir = c.dir
-	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME")}, c.env...) //nolint:forbidigo // the lab's command line is a thin edge itself
+	for _, name := range passedOn() {
+		if value, set := os.LookupEnv(name); set { //nolint:forbidigo // the lab's command line is a thin edge itself
+			cmd.Env = append(cmd.Env, name+"="+value)
+		}
+	}
+	cmd.Env = append(cmd.Env, c.env...)
 	cmd.Stdin = strings.NewReader(c.stdin)
 	var out, errOut bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errOut
-	cmd.WaitDelay = 5 * time.Second
+	cmd.WaitDelay = endDelay
+	grouped(cmd)
 	err := cmd.Run()
+	if ctx.Err() != nil {
+		return result{}, errors.Join(ctx.Err(), endGroup(cmd))
+	}
 	r := result{out: out.String(), err: errOut.String(), code: cmd.ProcessState.ExitCode()}
 	if _, exited := errors.AsType[*exec.ExitError](err); exited {
 		err = nil
@@ -100,11 +118,14 @@ func (b *Bench) run(ctx context.Context, c command) (result, error) {
 	return r, err
 }
 
+// endDelay is how long a program that is to end may take.
+const endDelay = 20 * time.Second
+
 // lab starts a lab of the proof's own, with the project directory's parent, and
 // returns what removes both.
 func (b *Bench) lab(ctx context.Context, name string) (lab *bench.Lab, dir string, remove func() error, err error) {
 	lab, err = bench.Start(ctx, b.Engine, bench.Options{
-		Name: "proof-" + name, Root: b.Root, Log: b.logf, Cloudflared: b.Cloudflared, Ephemeral: true,
+		Name: "proof-" + name + "-" + strings.ToLower(rand.Text()[:6]), Root: b.Root, Log: b.logf, Cloudflared: b.Cloudflared, Ephemeral: true,
 	})
 	if err != nil {
 		return nil, "", nil, err
@@ -122,5 +143,15 @@ func (b *Bench) lab(ctx context.Context, name string) (lab *bench.Lab, dir strin
 // finish joins the error of a clean-up to that of the proof.
 func finish(err *error, remove func() error) { *err = errors.Join(*err, remove()) }
 
-// missed is a bar that was missed.
-func missed(format string, args ...any) error { return fmt.Errorf(format, args...) }
+// errNone stands where an error may be and is none.
+var errNone = errors.New("no error")
+
+// missed is a bar that was missed. An error among args may be nil.
+func missed(format string, args ...any) error {
+	for i, arg := range args {
+		if arg == nil {
+			args[i] = errNone
+		}
+	}
+	return fmt.Errorf(format, args...)
+}

@@ -102,7 +102,7 @@ func (p *project) everyRestart(ctx context.Context, gone, stays string) (ways in
 func (p *project) out(ctx context.Context, gone, stays string) error {
 	err := p.roundTrip(ctx, "gone", gone, "x/y")
 	if probe.ClassOf(err) != probe.ClassNotAuthorised {
-		return fmt.Errorf("the removed user is not refused: %w", err)
+		return missed("the removed user is not refused: %w", err)
 	}
 	err = p.roundTrip(ctx, "stays", stays, "x/y")
 	return err

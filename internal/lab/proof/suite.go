@@ -40,9 +40,14 @@ func tests(ctx context.Context, b *Bench) (figure string, err error) {
 	if err != nil {
 		return "", err
 	}
+	// The clone is gone soon; what is wrong with it may take longer to find.
+	log := filepath.Join(b.Root, ".lab", "proof-tests.log")
+	if err := os.WriteFile(log, []byte(r.out+r.err), 0o600); err != nil {
+		return "", err
+	}
 	passed, skipped := strings.Count(r.out, "--- PASS"), strings.Count(r.out, "--- SKIP")
 	if r.code != 0 || skipped > 0 || passed == 0 {
-		return "", missed("exit %d, %d passed, %d skipped: %s", r.code, passed, skipped, failures(r.out+r.err))
+		return "", missed("exit %d, %d passed, %d skipped (%s): %s", r.code, passed, skipped, log, failures(r.out+r.err))
 	}
 	return fmt.Sprintf("%d tests passed, 0 skipped, in %v", passed, time.Since(start).Round(time.Second)), nil
 }

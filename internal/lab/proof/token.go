@@ -2,76 +2,21 @@ package proof
 
 import (
 	"context"
-	"encoding/base64"
-	"encoding/hex"
-	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
+
+	"github.com/docker/docker/api/types/container"
+
+	"mqtunnel/internal/plan"
 )
 
-// needleLength is how much of the token in one piece counts as a leak.
-const needleLength = 16
-
-// needles are the texts that betray a token: every piece of it of needleLength
-// characters, and of its secret in each form.
-type needles map[string]string
-
-// needlesOf takes a token apart.
-func needlesOf(token string) (needles, error) {
-	padded := token + strings.Repeat("=", (4-len(token)%4)%4)
-	plain, err := base64.StdEncoding.DecodeString(padded)
-	if err != nil {
-		return nil, fmt.Errorf("decode the token: %w", err)
-	}
-	var parts struct {
-		Secret []byte `json:"s"`
-	}
-	if err := json.Unmarshal(plain, &parts); err != nil {
-		return nil, fmt.Errorf("decode the token: %w", err)
-	}
-	n := needles{}
-	n.add("token", token)
-	n.add("secret in hex", hex.EncodeToString(parts.Secret))
-	n.add("secret in base64", base64.StdEncoding.EncodeToString(parts.Secret))
-	n.add("secret in base64url", base64.RawURLEncoding.EncodeToString(parts.Secret))
-	n.add("secret", string(parts.Secret))
-	return n, nil
-}
-
-func (n needles) add(what, text string) {
-	for i := 0; i+needleLength <= len(text); i++ {
-		n[text[i:i+needleLength]] = what
-	}
-}
-
-// in returns what of the token stands in a text, "" for nothing.
-func (n needles) in(text string) string {
-	for i := 0; i+needleLength <= len(text); i++ {
-		if what, found := n[text[i:i+needleLength]]; found {
-			return what
-		}
-	}
-	return ""
-}
-
-// search counts the places that were looked at and keeps the hits.
-type search struct {
-	needles needles
-	places  int
-	hits    []string
-}
-
-func (s *search) look(place, text string) {
-	s.places++
-	if what := s.needles.in(text); what != "" {
-		s.hits = append(s.hits, place+" holds the "+what)
-	}
-}
-
-// tokenNowhere brings a project up and looks for its token everywhere, first
-// with a leak planted.
+// tokenNowhere brings a project up and looks for its token, and for the password of
+// the probe, everywhere while all commands run, and then plants leaks.
 func tokenNowhere(ctx context.Context, b *Bench) (figure string, err error) {
 	lab, dir, remove, err := b.lab(ctx, "token")
 	if err != nil {
@@ -82,46 +27,61 @@ func tokenNowhere(ctx context.Context, b *Bench) (figure string, err error) {
 	if err != nil {
 		return "", err
 	}
-	if err := p.up(ctx); err != nil {
-		return "", err
-	}
 	n, err := needlesOf(p.tunnel.Token.Reveal())
 	if err != nil {
 		return "", err
 	}
-	s := &search{needles: n}
-	if err := p.lookEverywhere(ctx, s); err != nil {
+	// mqtunnel up would make one; one that is known can be looked for from the start.
+	if err := p.setting("MQTUNNEL_PROBE_PASSWORD", probePassword, n); err != nil {
 		return "", err
 	}
-	if len(s.hits) > 0 {
-		return "", missed("%d of %d places: %s", len(s.hits), s.places, strings.Join(s.hits, "; "))
+	s := newSearch(n)
+	w := p.watch(ctx, s)
+	err = p.lookEverywhere(ctx, s)
+	if err = errors.Join(err, w.end()); err != nil {
+		return "", err
 	}
-	if err := p.tokenIsWhereItBelongs(ctx, n); err != nil {
+	if err := s.verdict(); err != nil {
+		return "", err
+	}
+	short, inspected := w.short()
+	if inspected < 2 {
+		return "", missed("%d of the short-lived containers %q were looked into, so the search is blind", inspected, short)
+	}
+	if err := p.secretsAreWhereTheyBelong(ctx, n); err != nil {
+		return "", err
+	}
+	if err := p.asArgument(ctx, n); err != nil {
 		return "", err
 	}
 	planted, err := p.plant(ctx, n)
 	if err != nil {
 		return "", err
 	}
-	return fmt.Sprintf("0 of %d places hold any %d characters of it; %d of %d planted leaks found", s.places, needleLength, planted, planted), nil
+	return fmt.Sprintf("0 of %d places hold any %d characters of it, %d of %d short-lived containers among them; %d of %d planted leaks found",
+		s.places, needleLength, inspected, len(short), planted, planted), nil
 }
 
-// lookEverywhere searches processes, the Engine, files and every command's
-// output.
-func (p *project) lookEverywhere(ctx context.Context, s *search) error {
-	if err := s.processes(); err != nil {
+// probePassword is the password of the probe's account in the project.
+const probePassword = "hunt3r-of-leaks-x0123456"
+
+// setting adds a line to .env, and its value to what is looked for.
+func (p *project) setting(key, value string, n needles) error {
+	n.add("probe's password", value)
+	file, err := os.OpenFile(filepath.Join(p.dir, ".env"), os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
 		return err
 	}
-	for _, service := range []string{"mosquitto", "cloudflared"} {
-		if err := p.lookContainer(ctx, s, service); err != nil {
-			return err
-		}
-	}
-	if err := s.files(p.dir); err != nil {
-		return err
-	}
+	_, err = fmt.Fprintf(file, "%s=%s\n", key, value)
+	return errors.Join(err, file.Close())
+}
+
+// lines are the command lines that are run, in this order.
+func (p *project) lines() [][]string {
 	connect := p.lab.ConnectTo(p.host)
-	commands := [][]string{
+	return [][]string{
+		{"down"},
+		{"up", "--timeout", "90s", "--connect-to", connect},
 		{"token", "show"},
 		{"token", "check"},
 		{"status"},
@@ -131,53 +91,146 @@ func (p *project) lookEverywhere(ctx context.Context, s *search) error {
 		{"render"},
 		{"render", "--write"},
 		{"up", "--dry-run"},
-		{"up", "--connect-to", connect},
 		{"restart", "--connect-to", connect, "cloudflared"},
-		{"user", "list"},
-		{"version"},
 		{"user", "add", "someone", "--topics", "all", "--generate"},
+		{"user", "passwd", "someone", "--generate"},
+		{"user", "list"},
 		{"user", "remove", "someone", "--yes"},
+		{"version"},
+		{"help"},
 		{"up", "--timeout", "nonsense"},
+		{"up", "--adopt", "--connect-to", connect},
 		{"down", "--dry-run"},
 		{"token", "set"},
+		{"down"},
 	}
-	for _, args := range commands {
-		for _, more := range [][]string{nil, {"--debug"}, {"--json"}} {
-			line := append(append([]string{}, args...), more...)
+}
+
+// lookEverywhere runs every command in every mode, and searches its output, the
+// containers while they run, and the files.
+func (p *project) lookEverywhere(ctx context.Context, s *search) error {
+	for _, mode := range []string{"--debug", "--json"} {
+		// Not every command has the mode: this one brings the project up in any case.
+		if err := p.up(ctx); err != nil {
+			return err
+		}
+		if err := p.lookAtServices(ctx, s); err != nil {
+			return err
+		}
+		for _, args := range p.lines() {
 			stdin := ""
 			if args[0] == "token" && args[1] == "set" {
 				stdin = p.tunnel.Token.Reveal() // given again, the way people do
 			}
-			r, err := p.mqtunnel(ctx, stdin, line...)
-			if err != nil {
+			if err := p.lookAtOutput(ctx, s, stdin, append(append([]string{}, args...), mode)...); err != nil {
 				return err
 			}
-			s.look("the output of mqtunnel "+strings.Join(line, " "), r.all())
+		}
+		if err := s.files(p.dir); err != nil {
+			return err
+		}
+	}
+	if err := p.lookAtCompose(ctx, s); err != nil {
+		return err
+	}
+	return p.lookAtFaults(ctx, s)
+}
+
+func (p *project) lookAtOutput(ctx context.Context, s *search, stdin string, line ...string) error {
+	r, err := p.mqtunnel(ctx, stdin, line...)
+	if err != nil {
+		return err
+	}
+	s.look("output of mqtunnel "+strings.Join(line, " "), r.all())
+	return nil
+}
+
+// lookAtServices searches what the Engine says of the services that run.
+func (p *project) lookAtServices(ctx context.Context, s *search) error {
+	for _, service := range []string{"mosquitto", "cloudflared"} {
+		if err := p.lookAtContainer(ctx, s, service); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
-// processes searches every process's command line and environment.
-func (s *search) processes() error {
-	for _, file := range []string{"cmdline", "environ"} {
-		paths, err := filepath.Glob("/proc/[0-9]*/" + file)
+// lookAtCompose lets Docker Compose run the project.
+func (p *project) lookAtCompose(ctx context.Context, s *search) error {
+	for _, args := range [][]string{{"config"}, {"up", "-d"}, {"ps"}, {"logs"}} {
+		r, err := p.b.run(ctx, command{dir: p.dir, path: filepath.Join(p.b.Root, "bin", "docker-compose"), args: args})
 		if err != nil {
 			return err
 		}
-		for _, path := range paths {
-			data, err := os.ReadFile(path)
-			if err != nil {
-				continue // the process has ended, or is not ours to read
-			}
-			s.look(path, string(data))
+		if r.code != 0 {
+			return fmt.Errorf("docker compose %s: exit %d: %s", args[0], r.code, r.err)
 		}
+		s.look("output of docker compose "+args[0], r.all())
+	}
+	return p.lookAtServices(ctx, s)
+}
+
+// lookAtFaults gives the binary what people get wrong: errors must not show it
+// either. The project is as it was afterwards.
+func (p *project) lookAtFaults(ctx context.Context, s *search) error {
+	token := p.tunnel.Token.Reveal() // given wrong on purpose
+	for _, stdin := range []string{token[:len(token)/2], token + token[:40], "TOKEN=" + token[10:], strings.ToLower(token)} {
+		if err := p.lookAtOutput(ctx, s, stdin, "token", "set", "--debug"); err != nil {
+			return err
+		}
+	}
+	file := filepath.Join(p.dir, ".env")
+	whole, err := os.ReadFile(file)
+	if err != nil {
+		return err
+	}
+	for _, text := range []string{
+		string(whole) + "CLOUDFLARE_TUNNEL_TOKEN = '" + token + "\n",
+		strings.Replace(string(whole), token, token+" x", 1),
+		string(whole) + "this is \"no line: " + token + "\n",
+		strings.Replace(string(whole), token, token[:len(token)-9], 1),
+	} {
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil { //nolint:gosec // the proof's own directory
+			return err
+		}
+		for _, line := range [][]string{{"up", "--debug"}, {"token", "show", "--debug"}, {"token", "check", "--json"}, {"status", "--debug"}, {"render"}} {
+			if err := p.lookAtOutput(ctx, s, "", line...); err != nil {
+				return err
+			}
+		}
+	}
+	return os.WriteFile(file, whole, 0o600) //nolint:gosec // the proof's own directory
+}
+
+// asArgument gives the token where none may be given: it then stands in the process
+// list, and must not stand in the answer too.
+func (p *project) asArgument(ctx context.Context, n needles) error {
+	token := p.tunnel.Token.Reveal() // given wrong on purpose
+	s := newSearch(n)
+	for _, line := range [][]string{
+		{"token", "set", token},
+		{"token", token},
+		{token},
+		{"up", token},
+		{"token", "set", "--token", token},
+		{"token", "set", "--token=" + token},
+		{"up", "--timeout", token},
+		{"-p", token, "status"},
+		{"token", "set", "--from-file", token},
+	} {
+		if err := p.lookAtOutput(ctx, s, "", append(line, "--debug")...); err != nil {
+			return err
+		}
+	}
+	// Without the token itself in the line that is shown.
+	if hits := s.found(""); len(hits) > 0 {
+		return missed("the answer shows a token that was given as an argument, %d times: %s", len(hits), strings.ReplaceAll(strings.Join(hits, "; "), token, "TOKEN"))
 	}
 	return nil
 }
 
-// lookContainer searches what the Engine says of a container.
-func (p *project) lookContainer(ctx context.Context, s *search, service string) error {
+// lookAtContainer searches what the Engine says of a container.
+func (p *project) lookAtContainer(ctx context.Context, s *search, service string) error {
 	_, raw, err := p.b.Engine.ContainerInspectWithRaw(ctx, p.container(service), true)
 	if err != nil {
 		return err
@@ -196,38 +249,23 @@ func (p *project) lookContainer(ctx context.Context, s *search, service string) 
 	return nil
 }
 
-// files searches the project directory, but for .env.
-func (s *search) files(dir string) error {
-	return filepath.WalkDir(dir, func(path string, d os.DirEntry, err error) error {
-		if err != nil || d.IsDir() || filepath.Base(path) == ".env" {
-			return err
-		}
-		data, err := os.ReadFile(path) //nolint:gosec // the proof's own directory
-		if err != nil {
-			return err
-		}
-		s.look(filepath.Base(path), string(data))
-		return nil
-	})
-}
-
-// tokenIsWhereItBelongs makes sure that the search would find it: it is in .env
-// and in the connector's secret file.
-func (p *project) tokenIsWhereItBelongs(ctx context.Context, n needles) error {
+// secretsAreWhereTheyBelong makes sure that the search would find them: the token is
+// in .env and in the connector's secret file.
+func (p *project) secretsAreWhereTheyBelong(ctx context.Context, n needles) error {
 	env, err := os.ReadFile(filepath.Join(p.dir, ".env"))
 	if err != nil {
 		return err
 	}
-	if n.in(string(env)) == "" {
-		return missed("the token is not found in .env, so the search is blind")
+	if n.in(string(env)) != "token" || !strings.Contains(string(env), probePassword) {
+		return missed("the token or the probe's password is not found in .env, so the search is blind")
 	}
 	file, _, err := p.b.Engine.CopyFromContainer(ctx, p.container("cloudflared"), "/run/secrets/tunnel_token")
 	if err != nil {
 		return err
 	}
-	defer file.Close() //nolint:errcheck // it was only read
 	var text strings.Builder
-	if _, err := copyAll(&text, file); err != nil {
+	_, err = io.Copy(&text, io.LimitReader(file, 1<<20))
+	if err := errors.Join(err, file.Close()); err != nil {
 		return err
 	}
 	if n.in(text.String()) == "" {
@@ -236,34 +274,37 @@ func (p *project) tokenIsWhereItBelongs(ctx context.Context, n needles) error {
 	return nil
 }
 
-// plant puts the token where it must not be, one place of each kind at a time,
-// and wants each found.
-func (p *project) plant(ctx context.Context, n needles) (int, error) {
+// planted is how long a planted leak may take to be found.
+const planted = 10 * time.Second
+
+// plant puts the token where it must not be, one place of each kind, and wants each
+// found.
+func (p *project) plant(ctx context.Context, n needles) (found int, err error) {
+	s := newSearch(n)
+	w := p.watch(ctx, s)
+	defer finish(&err, w.end)
 	token := p.tunnel.Token.Reveal() // planted on purpose
-	plants := []struct {
-		kind string
-		cmd  command
-	}{
-		{"process list", command{path: "sh", args: []string{"-c", "sleep 30; : " + token[:40]}}},
-		{"environment", command{path: "sleep", args: []string{"30"}, env: []string{"LEAK=" + token}}},
-	}
-	found := 0
-	for _, plant := range plants {
+	for _, plant := range []command{
+		{path: "sh", args: []string{"-c", "sleep 30; : " + token[:40]}},
+		{path: "sleep", args: []string{"30"}, env: []string{"LEAK=" + token}},
+	} {
+		kind := "cmdline"
+		if plant.env != nil {
+			kind = "environ"
+		}
 		pctx, cancel := context.WithCancel(ctx)
 		ended := make(chan struct{})
 		go func() {
 			defer close(ended)
-			_, _ = p.b.run(pctx, plant.cmd) // it is killed below
+			_, _ = p.b.run(pctx, plant) // it is cut short below
 		}()
 		err := eventually(ctx, planted, func() error {
-			s := &search{needles: n}
-			if err := s.processes(); err != nil {
-				return err
+			for _, hit := range s.found("/proc/") {
+				if strings.Contains(hit, "/"+kind) {
+					return nil
+				}
 			}
-			if len(s.hits) == 0 {
-				return missed("a token planted in the %s is not found", plant.kind)
-			}
-			return nil
+			return missed("a token planted in the %s of a process is not found", kind)
 		})
 		cancel()
 		<-ended
@@ -272,16 +313,51 @@ func (p *project) plant(ctx context.Context, n needles) (int, error) {
 		}
 		found++
 	}
+	if err := p.plantFile(s, token); err != nil {
+		return found, err
+	}
+	inEngine, err := p.plantContainer(ctx, s, token)
+	return found + 1 + inEngine, err
+}
+
+func (p *project) plantFile(s *search, token string) error {
 	leak := filepath.Join(p.dir, "leak.txt")
 	if err := os.WriteFile(leak, []byte("x "+token[20:60]), 0o600); err != nil {
-		return found, err
+		return err
 	}
-	s := &search{needles: n}
 	if err := s.files(p.dir); err != nil {
-		return found, err
+		return err
 	}
-	if len(s.hits) != 1 {
-		return found, missed("a token planted in a file is not found")
+	if len(s.found("file leak.txt")) == 0 {
+		return missed("a token planted in a file is not found")
 	}
-	return found + 1, os.Remove(leak)
+	return os.Remove(leak)
+}
+
+// plantContainer runs a container like a probe that shows the token in a label, in its
+// environment and in its log, and is gone at once.
+func (p *project) plantContainer(ctx context.Context, s *search, token string) (found int, err error) {
+	c, err := p.b.Engine.ContainerCreate(ctx, &container.Config{
+		Image: p.lab.Mosquitto, Entrypoint: []string{"sh", "-c", `sleep 1; echo "$LEAK"`}, Env: []string{"LEAK=" + token[:50]},
+		Labels: map[string]string{plan.LabelProbe: p.name, "io.mqtunnel.lab": p.lab.Name, "leak": token[50:90]},
+	}, &container.HostConfig{AutoRemove: true, NetworkMode: "none"}, nil, nil, "")
+	if err != nil {
+		return 0, err
+	}
+	if err := p.b.Engine.ContainerStart(ctx, c.ID, container.StartOptions{}); err != nil {
+		return 0, err
+	}
+	for _, place := range []string{"event create", "docker inspect", "docker logs"} {
+		err := eventually(ctx, planted, func() error {
+			if len(s.found(place)) == 0 {
+				return missed("a token planted in a short-lived container is not found by %s", place)
+			}
+			return nil
+		})
+		if err != nil {
+			return found, err
+		}
+		found++
+	}
+	return found, nil
 }
