@@ -58,6 +58,7 @@ type waiter struct {
 	ids      map[string]string // container by service
 	restarts map[string]int    // by service, when the wait began
 	began    time.Time
+	replayed chan struct{} // closed when the logs were read as far as they went when the wait began
 
 	told map[int]bool // connections to the edge that were told
 	last trouble      // what the stage under way last saw
@@ -72,7 +73,7 @@ type waiter struct {
 func Await(ctx context.Context, e Watcher, r Readiness, emit func(Event)) (Ready, error) {
 	w := &waiter{
 		Readiness: r, engine: e, emit: oneAtATime(emit), facts: newFacts(), looks: newLooks(), began: time.Now(),
-		ids: map[string]string{}, restarts: map[string]int{}, told: map[int]bool{},
+		replayed: make(chan struct{}), ids: map[string]string{}, restarts: map[string]int{}, told: map[int]bool{},
 	}
 	since, err := w.find(ctx)
 	if err != nil {
@@ -83,7 +84,8 @@ func Await(ctx context.Context, e Watcher, r Readiness, emit func(Event)) (Ready
 	g, gctx := errgroup.WithContext(ctx)
 	var ready Ready
 	g.Go(func() error {
-		err := Follow(gctx, e, r.Project.Name, nil, plan.LogOptions{Since: since, Tail: keptLines}, w.facts.take)
+		o := plan.LogOptions{Since: since, Tail: keptLines}
+		err := followFrom(gctx, e, r.Project.Name, nil, o, w.facts.take, func() { close(w.replayed) })
 		if gctx.Err() == nil {
 			return err
 		}
@@ -133,6 +135,11 @@ func (w *waiter) find(ctx context.Context) (since time.Time, err error) {
 func (w *waiter) stages(ctx context.Context) (Ready, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, w.Timeout, errTimeout)
 	defer cancel()
+	// Until then what was true once would pass for what is.
+	select {
+	case <-w.replayed:
+	case <-ctx.Done():
+	}
 	for _, stage := range []func(context.Context) error{w.broker, w.connector, w.edge, w.configuration, w.origin} {
 		if err := stage(ctx); err != nil {
 			return Ready{}, w.explain(ctx, err)

@@ -29,6 +29,12 @@ type follower struct {
 // recreated, or the Engine goes away for a while; what a container writes just
 // before it is removed may be lost with it.
 func Follow(ctx context.Context, r LogReader, project string, services []string, o plan.LogOptions, each func(LogEntry) error) error {
+	return followFrom(ctx, r, project, services, o, each, func() {})
+}
+
+// followFrom is Follow that calls reached once the lines that were there when it began
+// have been passed on.
+func followFrom(ctx context.Context, r LogReader, project string, services []string, o plan.LogOptions, each func(LogEntry) error, reached func()) error {
 	first := each
 	if o.Tail == 0 {
 		// Where the new lines begin is known by the last old one.
@@ -39,6 +45,7 @@ func Follow(ctx context.Context, r LogReader, project string, services []string,
 	if err != nil {
 		return err
 	}
+	reached()
 	f := &follower{
 		reader: r, project: project, services: services, since: o.Since, out: make(chan LogEntry, 64),
 		read: read, attached: map[string]bool{},

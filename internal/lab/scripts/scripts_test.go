@@ -6,6 +6,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -175,6 +176,11 @@ func (f *fixture) setup(env *testscript.Env) error {
 	env.Setenv("PATH", f.bin+string(filepath.ListSeparator)+env.Getenv("PATH"))
 	env.Setenv("HOME", env.WorkDir)
 	env.Setenv("TERM", "xterm")
+	port, err := freePort()
+	if err != nil {
+		return err
+	}
+	env.Setenv("PORT", port)
 	env.Setenv("ID", s.id)
 	env.Setenv("MOSQUITTO20", f.broker)
 	env.Setenv("MOSQUITTO21", f.lab.Mosquitto)
@@ -261,4 +267,14 @@ func (s *script) noSecret(ts *testscript.TestScript, output string) {
 			ts.Fatalf("the output shows a secret:\n%s", output)
 		}
 	}
+}
+
+// freePort returns a TCP port of this machine that nobody listens on.
+func freePort() (string, error) {
+	l, err := net.Listen("tcp4", "0.0.0.0:0")
+	if err != nil {
+		return "", err
+	}
+	_, port, err := net.SplitHostPort(l.Addr().String())
+	return port, errors.Join(err, l.Close())
 }
