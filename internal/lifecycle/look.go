@@ -41,23 +41,35 @@ const probeMemory = 128 << 20
 // it then sat in a dead network namespace and saw nothing but that.
 var errRestarted = errors.New("the connector restarted meanwhile")
 
+// errGone says that the probe's container ended and removed itself, log and all,
+// before its log was opened: on a busy machine the Engine may take longer to answer
+// than the probe to look.
+var errGone = errors.New("its container was gone before its report was read")
+
 // Look runs the probe once in a short-lived container and returns its report.
 // While the connector runs the probe shares its network namespace, and sees
 // exactly what the connector sees; else it looks from the project's network. A
 // report from a namespace that died meanwhile is discarded and the look is
-// repeated once. Probes of the project that a killed run left are removed first.
-// When ctx ends, the container is removed all the same.
+// repeated once, and so is one whose report was lost. Probes of the project that a
+// killed run left are removed first. When ctx ends, the container is removed all the
+// same.
 func Look(ctx context.Context, e Prober, v View) (probe.Report, error) {
 	// What cannot be removed now keeps nobody from looking: the next look tries again.
 	_ = Sweep(ctx, e, v.Project, false)
 	report, err := look(ctx, e, v)
-	if errors.Is(err, errRestarted) {
+	if errors.Is(err, errRestarted) || errors.Is(err, errGone) {
 		report, err = look(ctx, e, v)
 	}
-	if err != nil {
+	switch {
+	case err == nil:
+		return report, nil
+	case ctx.Err() != nil:
+		// Whatever broke did so because the caller gave up: the container goes while
+		// its log is still being opened.
+		return probe.Report{}, ctx.Err()
+	default:
 		return probe.Report{}, fmt.Errorf("look from inside the network: %w", err)
 	}
-	return report, nil
 }
 
 func look(ctx context.Context, e Prober, v View) (probe.Report, error) {
@@ -130,7 +142,13 @@ func readReport(ctx context.Context, e Prober, id string) (probe.Report, error) 
 		return nil
 	})
 	if err != nil && !errors.Is(err, errStopped) {
+		if ctx.Err() == nil && report.Empty() {
+			err = fmt.Errorf("%w: %w", errGone, err)
+		}
 		return probe.Report{}, fmt.Errorf("read report: %w", err)
+	}
+	if report.Empty() && len(complaint) == 0 {
+		return probe.Report{}, errGone
 	}
 	if report.Empty() {
 		return probe.Report{}, fmt.Errorf("the probe wrote no report: %s", bytes.TrimSpace(complaint))

@@ -129,7 +129,7 @@ func FuzzTextArrivesInTheContainerAsItWas(f *testing.F) {
 	f.Add(" \n\u0085\n")
 	f.Fuzz(func(t *testing.T, text string) {
 		if strings.TrimSpace(text) == "" {
-			t.Skip("an empty file is refused")
+			return // an empty file is refused
 		}
 		want := strings.TrimRight(strings.ReplaceAll(strings.ToValidUTF8(text, "\ufffd"), "\r\n", "\n"), "\n") + "\n"
 		got := arrives(t, text)
