@@ -13,6 +13,8 @@ import (
 	"github.com/docker/cli/cli/config/configfile"
 	"github.com/docker/docker/api/types/versions"
 	"github.com/docker/docker/client"
+
+	"mqtunnel/internal/plan"
 )
 
 // minAPI is the API of Engine 20.10, the oldest that takes a platform at create.
@@ -43,14 +45,22 @@ type Client struct {
 
 	// negotiating has room for one: who agrees on the API version.
 	negotiating chan struct{}
-	info        atomic.Pointer[Info]
+	info        atomic.Pointer[plan.EngineInfo]
 }
 
 // Open finds the Engine's endpoint by the rules of the docker command and
-// prepares a client for it, without calling it. The error is a remedy.Error when
+// prepares a client for it, without calling it. The error has its remedy when
 // the context does not exist, Docker's configuration is broken, or the endpoint
 // is plain TCP to another machine, where the tunnel token would cross in clear.
 func Open(o Options) (*Client, error) {
+	c, err := open(o)
+	if err != nil {
+		return nil, &faultError{plan.EngineUnnamed, err}
+	}
+	return c, nil
+}
+
+func open(o Options) (*Client, error) {
 	env := newEnviron(o.Environ)
 	config, err := loadConfig(env)
 	if err != nil {
@@ -118,35 +128,25 @@ func (c *Client) Endpoint() string { return c.endpoint.Host }
 // Behind Docker Desktop the containers still run in a virtual machine.
 func (c *Client) Local() bool { return c.endpoint.socket() != "" }
 
-// Info is what an Engine says about itself. Version and Arch are empty after a
-// Ping.
-type Info struct {
-	Endpoint string // as Client.Endpoint
-	Version  string // "29.1.2"
-	API      string // newest API that the Engine speaks, "1.52"
-	OS       string // of the containers: "linux"
-	Arch     string // of the containers, in Go's words: "arm64"
-}
-
 // Ping asks the Engine whether it is there, in one call. The error is a
 // remedy.Error with code Engine that says what was tried and what to do.
-func (c *Client) Ping(ctx context.Context) (Info, error) {
+func (c *Client) Ping(ctx context.Context) (plan.EngineInfo, error) {
 	bounded, cancel := context.WithTimeout(ctx, pingTimeout)
 	defer cancel()
 	ping, err := c.docker.Ping(bounded)
 	if err != nil {
 		if ctx.Err() != nil {
-			return Info{}, ctx.Err()
+			return plan.EngineInfo{}, ctx.Err()
 		}
-		return Info{}, c.explain(err)
+		return plan.EngineInfo{}, c.explain(err)
 	}
-	info := Info{Endpoint: c.Endpoint(), API: ping.APIVersion, OS: ping.OSType}
+	info := plan.EngineInfo{Endpoint: c.Endpoint(), API: ping.APIVersion, OS: ping.OSType}
 	if err := c.refuseUnsuitable(info); err != nil {
-		return Info{}, err
+		return plan.EngineInfo{}, err
 	}
 	if c.info.Load() == nil {
 		if err := c.acquire(ctx); err != nil {
-			return Info{}, err
+			return plan.EngineInfo{}, err
 		}
 		defer c.release()
 		if c.info.Load() == nil {
@@ -158,16 +158,16 @@ func (c *Client) Ping(ctx context.Context) (Info, error) {
 }
 
 // Version asks the Engine for all of Info, in one call once it is connected.
-func (c *Client) Version(ctx context.Context) (Info, error) {
+func (c *Client) Version(ctx context.Context) (plan.EngineInfo, error) {
 	docker, err := c.api(ctx)
 	if err != nil {
-		return Info{}, err
+		return plan.EngineInfo{}, err
 	}
 	v, err := docker.ServerVersion(ctx)
 	if err != nil {
-		return Info{}, fmt.Errorf("read Engine version: %w", clean(err))
+		return plan.EngineInfo{}, fmt.Errorf("read Engine version: %w", clean(err))
 	}
-	return Info{Endpoint: c.Endpoint(), Version: v.Version, API: v.APIVersion, OS: v.Os, Arch: v.Arch}, nil
+	return plan.EngineInfo{Endpoint: c.Endpoint(), Version: v.Version, API: v.APIVersion, OS: v.Os, Arch: v.Arch}, nil
 }
 
 // api returns Docker's client once the API version is agreed on. That has to

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"mqtunnel/internal/engine"
+	"mqtunnel/internal/plan"
 	"mqtunnel/internal/remedy"
 )
 
@@ -87,6 +88,9 @@ func TestTheEndpointIsFoundAsDockerFindsIt(t *testing.T) {
 			if err != nil {
 				if !strings.Contains(err.Error(), c.want) || remedy.CodeOf(err) != remedy.Engine || remedy.HintOf(err) == "" {
 					t.Errorf("error %q (code %d, hint %q), want %q", err, remedy.CodeOf(err), remedy.HintOf(err), c.want)
+				}
+				if got := engine.ReasonOf(err); got != plan.EngineUnnamed {
+					t.Errorf("ReasonOf(%v) = %q, want %q", err, got, plan.EngineUnnamed)
 				}
 				return
 			}

@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -34,12 +35,18 @@ func details(r container.InspectResponse) plan.Details {
 		d.ID, d.Name, d.ImageID = r.ID, strings.TrimPrefix(r.Name, "/"), r.Image
 		d.Created = instant(r.Created)
 		d.RestartCount = r.RestartCount
+		if r.HostConfig != nil {
+			policy := r.HostConfig.RestartPolicy
+			d.Policy = plan.Restart{Name: string(policy.Name), MaxRetries: policy.MaximumRetryCount}
+		}
 		if r.State != nil {
 			state(&d, *r.State)
+			d.Failing = failing(r.State.Health, r.Config)
 		}
 	}
 	if r.Config != nil {
 		d.Labels, d.Image, d.TTY = r.Config.Labels, r.Config.Image, r.Config.Tty
+		d.Arguments, d.Env = slices.Concat(r.Config.Entrypoint, r.Config.Cmd), r.Config.Env
 	}
 	if r.NetworkSettings != nil {
 		for name, ep := range r.NetworkSettings.Networks {
@@ -63,6 +70,22 @@ func state(d *plan.Details, s container.State) {
 	for _, check := range s.Health.Log {
 		d.HealthLog = append(d.HealthLog, strings.TrimSpace(check.Output))
 	}
+}
+
+// defaultInterval is the Engine's, of a health check that names none.
+const defaultInterval = 30 * time.Second
+
+// failing returns about how long a health check has failed without a break: the
+// Engine counts the failures, and of their times it keeps the last ones only.
+func failing(h *container.Health, c *container.Config) time.Duration {
+	if h == nil {
+		return 0
+	}
+	interval := defaultInterval
+	if c != nil && c.Healthcheck != nil && c.Healthcheck.Interval > 0 {
+		interval = c.Healthcheck.Interval
+	}
+	return time.Duration(h.FailingStreak) * interval
 }
 
 // published lists the ports that are reachable from outside the container.

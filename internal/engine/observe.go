@@ -217,7 +217,7 @@ func imageInUse(ref string, own []plan.Container) (plan.Image, bool) {
 func summary(s container.Summary) plan.Container {
 	c := plan.Container{
 		ID: s.ID, Labels: s.Labels, State: plan.State(s.State), Status: s.Status, Health: healthOf(s.Status),
-		Image: s.Image, ImageID: s.ImageID, Created: time.Unix(s.Created, 0), Networks: map[string]string{},
+		Image: s.Image, ImageID: s.ImageID, Program: firstWord(s.Command), Created: time.Unix(s.Created, 0), Networks: map[string]string{},
 	}
 	// A legacy link adds a name with a second slash; the container's own has one.
 	for _, name := range s.Names {
@@ -240,6 +240,11 @@ func summary(s container.Summary) plan.Container {
 		}
 	}
 	return c
+}
+
+func firstWord(command string) string {
+	word, _, _ := strings.Cut(strings.TrimSpace(command), " ")
+	return word
 }
 
 func volumeNames(mounts []container.MountPoint) []string {

@@ -17,6 +17,7 @@ import (
 
 	"github.com/docker/docker/api/types/versions"
 
+	"mqtunnel/internal/plan"
 	"mqtunnel/internal/remedy"
 )
 
@@ -24,10 +25,12 @@ import (
 // connection, and as long as docker waits for ssh.
 const pingTimeout = 30 * time.Second
 
-// unreachableError is below every error of Ping, so that IsUnavailable knows it.
+// unreachableError is below every error of a Ping that failed, so that
+// IsUnavailable knows it.
 type unreachableError struct {
-	text string
-	err  error
+	text  string
+	fault plan.EngineFault
+	err   error
 }
 
 func (e *unreachableError) Error() string { return e.text }
@@ -48,8 +51,51 @@ func (c *Client) explain(err error) error {
 	text := fmt.Sprintf("no Docker Engine at %s: %s", c.Endpoint(), what)
 	return &remedy.Error{
 		Code: remedy.Engine, Hint: strings.Join(hints, "\n"),
-		Err: &unreachableError{text: text, err: err},
+		Err: &unreachableError{text: text, fault: c.fault(err), err: err},
 	}
+}
+
+// fault tells what kind of fault a failed ping is.
+func (c *Client) fault(err error) plan.EngineFault {
+	switch {
+	case c.endpoint.socket() != "" && errors.Is(err, fs.ErrPermission):
+		return plan.EngineForbidden
+	case isCertificate(err):
+		return plan.EngineUnnamed
+	case IsUnavailable(err) || errors.Is(err, context.DeadlineExceeded):
+		return plan.EngineUnreachable
+	default:
+		return plan.EngineUnfit
+	}
+}
+
+// faultError is an error of which the kind of fault is known where it arises.
+type faultError struct {
+	fault plan.EngineFault
+	err   error
+}
+
+func (e *faultError) Error() string { return e.err.Error() }
+
+// Unwrap gives the error itself, with its remedy.
+func (e *faultError) Unwrap() error { return e.err }
+
+// ReasonOf tells what kind of fault an error of Open, or of a Client's first call,
+// is: EngineOK for nil.
+func ReasonOf(err error) plan.EngineFault {
+	if err == nil {
+		return plan.EngineOK
+	}
+	if e, ok := errors.AsType[*unreachableError](err); ok {
+		return e.fault
+	}
+	if e, ok := errors.AsType[*faultError](err); ok {
+		return e.fault
+	}
+	if IsUnavailable(err) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return plan.EngineUnreachable
+	}
+	return plan.EngineUnfit
 }
 
 // diagnose names the fault and its usual cures.
@@ -162,26 +208,31 @@ func usualSockets(env environ) []string {
 }
 
 // refuseUnsuitable refuses an Engine that answers but cannot do the work.
-func (c *Client) refuseUnsuitable(info Info) error {
+func (c *Client) refuseUnsuitable(info plan.EngineInfo) error {
 	switch {
 	case info.API == "":
-		return remedy.Errorf(remedy.Engine, "the address came from "+c.endpoint.source,
+		return unfit("the address came from "+c.endpoint.source,
 			"what answers at %s is not a Docker Engine", c.Endpoint())
 	case versions.LessThan(info.API, minAPI):
-		return remedy.Errorf(remedy.Engine, "update the Engine: https://docs.docker.com/engine/install/",
+		return unfit("update the Engine: https://docs.docker.com/engine/install/",
 			"the Docker Engine at %s is too old: it speaks API %s, needed is %s (Engine 20.10)", c.Endpoint(), info.API, minAPI)
 	case info.OS != "" && info.OS != "linux":
-		return remedy.Errorf(remedy.Engine, "in the menu of Docker Desktop: Switch to Linux containers",
+		return unfit("in the menu of Docker Desktop: Switch to Linux containers",
 			"the Docker Engine at %s runs %s containers, needed are linux ones", c.Endpoint(), info.OS)
 	case !c.pinnedVersionFits(info):
-		return remedy.Errorf(remedy.Engine, "unset DOCKER_API_VERSION: the version is agreed on with the Engine",
-			"DOCKER_API_VERSION is %s, but the Docker Engine at %s speaks at most %s", c.docker.ClientVersion(), c.Endpoint(), info.API)
+		return &faultError{plan.EngineUnnamed, remedy.Errorf(remedy.Engine, "unset DOCKER_API_VERSION: the version is agreed on with the Engine",
+			"DOCKER_API_VERSION is %s, but the Docker Engine at %s speaks at most %s", c.docker.ClientVersion(), c.Endpoint(), info.API)}
 	}
 	return nil
 }
 
+// unfit makes the error of an Engine that cannot do the work.
+func unfit(hint, format string, args ...any) error {
+	return &faultError{plan.EngineUnfit, remedy.Errorf(remedy.Engine, hint, format, args...)}
+}
+
 // pinnedVersionFits reports whether DOCKER_API_VERSION, if set, is one that the
 // Engine speaks.
-func (c *Client) pinnedVersionFits(info Info) bool {
+func (c *Client) pinnedVersionFits(info plan.EngineInfo) bool {
 	return c.env["DOCKER_API_VERSION"] == "" || !versions.GreaterThan(c.docker.ClientVersion(), info.API)
 }

@@ -50,15 +50,18 @@ func TestAnEngineThatCannotBeReachedIsExplained(t *testing.T) {
 	defer old.Close()
 	tcp := func(s *httptest.Server) string { return "tcp://" + s.Listener.Addr().String() }
 
-	for _, c := range []struct{ name, host, want, hint string }{
-		{"no socket", "unix://" + missing, "no Docker Engine at unix://" + missing + ": the socket does not exist", "start it"},
-		{"nothing behind the socket", "unix://" + dead, "no Docker Engine at unix://" + dead + ": nothing listens there", "start it"},
-		{"other sockets are named", "unix://" + missing, "does not exist", "export DOCKER_HOST=unix://" + filepath.Join(dir, "docker.sock")},
-		{"where the address came from", "unix://" + missing, "does not exist", "the address came from DOCKER_HOST"},
-		{"port closed", "tcp://127.0.0.1:1", "nothing listens there", "start"},
-		{"another server", tcp(other), "404 page not found", "not as a Docker Engine"},
-		{"too old", tcp(old), "too old: it speaks API 1.40, needed is 1.41", "update"},
-		{"ssh", "ssh://nobody@127.0.0.1:1", "no Docker Engine at ssh://nobody@127.0.0.1:1", "ssh -p 1 nobody@127.0.0.1 docker version"},
+	for _, c := range []struct {
+		name, host, want, hint string
+		fault                  plan.EngineFault
+	}{
+		{"no socket", "unix://" + missing, "no Docker Engine at unix://" + missing + ": the socket does not exist", "start it", plan.EngineUnreachable},
+		{"nothing behind the socket", "unix://" + dead, "no Docker Engine at unix://" + dead + ": nothing listens there", "start it", plan.EngineUnreachable},
+		{"other sockets are named", "unix://" + missing, "does not exist", "export DOCKER_HOST=unix://" + filepath.Join(dir, "docker.sock"), plan.EngineUnreachable},
+		{"where the address came from", "unix://" + missing, "does not exist", "the address came from DOCKER_HOST", plan.EngineUnreachable},
+		{"port closed", "tcp://127.0.0.1:1", "nothing listens there", "start", plan.EngineUnreachable},
+		{"another server", tcp(other), "404 page not found", "not as a Docker Engine", plan.EngineUnfit},
+		{"too old", tcp(old), "too old: it speaks API 1.40, needed is 1.41", "update", plan.EngineUnfit},
+		{"ssh", "ssh://nobody@127.0.0.1:1", "no Docker Engine at ssh://nobody@127.0.0.1:1", "ssh -p 1 nobody@127.0.0.1 docker version", plan.EngineUnreachable},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			client, err := engine.Open(engine.Options{Environ: []string{"HOME=" + dir, "XDG_RUNTIME_DIR=" + dir, "DOCKER_HOST=" + c.host}})
@@ -75,6 +78,9 @@ func TestAnEngineThatCannotBeReachedIsExplained(t *testing.T) {
 				if remedy.CodeOf(err) != remedy.Engine || strings.Contains(err.Error(), "%2F") {
 					t.Errorf("code %d, %v", remedy.CodeOf(err), err)
 				}
+				if got := engine.ReasonOf(err); got != c.fault {
+					t.Errorf("ReasonOf(%v) = %q, want %q", err, got, c.fault)
+				}
 			}
 		})
 	}
@@ -89,7 +95,7 @@ func TestNoPermissionOnTheSocketSaysWhichGroup(t *testing.T) {
 			t.Fatal(err)
 		}
 		_, err = client.Ping(t.Context())
-		fmt.Printf("error: %v\nhint: %s\n", err, remedy.HintOf(err))
+		fmt.Printf("fault: %s\nerror: %v\nhint: %s\n", engine.ReasonOf(err), err, remedy.HintOf(err))
 		return
 	}
 	if os.Getuid() != 0 {
@@ -139,10 +145,37 @@ func TestNoPermissionOnTheSocketSaysWhichGroup(t *testing.T) {
 		cmd.Env, cmd.Dir = []string{"ENGINE_TEST_PING=unix://" + socket}, "/"
 		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
 		out, err := cmd.CombinedOutput()
-		want := "error: no Docker Engine at unix://" + socket + ": permission denied\nhint: " + c.want
+		want := "fault: forbidden\nerror: no Docker Engine at unix://" + socket + ": permission denied\nhint: " + c.want
 		if err != nil || !strings.Contains(string(out), want) {
 			t.Errorf("%s: %v\n%s\nwant %s", c.name, err, out, want)
 		}
+	}
+}
+
+func TestAnEngineThatAnswersIsNoFault(t *testing.T) {
+	b := newBench(t)
+	if _, err := b.Ping(t.Context()); engine.ReasonOf(err) != plan.EngineOK {
+		t.Errorf("ReasonOf(%v) = %q", err, engine.ReasonOf(err))
+	}
+	pinned, err := engine.Open(engine.Options{Environ: []string{"HOME=/", "DOCKER_HOST=" + b.Endpoint(), "DOCKER_API_VERSION=9.9"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	closing(t, pinned)
+	_, err = pinned.Ping(t.Context())
+	if got := engine.ReasonOf(err); got != plan.EngineUnnamed {
+		t.Errorf("ReasonOf(%v) = %q, want %q", err, got, plan.EngineUnnamed)
+	}
+	late, cancel := context.WithDeadline(t.Context(), time.Now())
+	defer cancel()
+	slow, err := engine.Open(engine.Options{Environ: []string{"HOME=/", "DOCKER_HOST=" + b.Endpoint()}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	closing(t, slow)
+	_, err = slow.Version(late)
+	if got := engine.ReasonOf(err); got != plan.EngineUnreachable {
+		t.Errorf("ReasonOf(%v) = %q, want %q", err, got, plan.EngineUnreachable)
 	}
 }
 

@@ -62,3 +62,25 @@ type Query struct {
 	Volumes  []string
 	Images   []string // image references to inspect
 }
+
+// EngineInfo is what an Engine says about itself. Version and Arch are empty after
+// a mere ping.
+type EngineInfo struct {
+	Endpoint string // as Docker writes it, "unix:///var/run/docker.sock"
+	Version  string // "29.1.2"
+	API      string // newest API that the Engine speaks, "1.52"
+	OS       string // of the containers: "linux"
+	Arch     string // of the containers, in Go's words: "arm64"
+}
+
+// EngineFault is why there is no Engine to work with.
+type EngineFault string
+
+// The faults. EngineOK is none.
+const (
+	EngineOK          EngineFault = ""
+	EngineUnnamed     EngineFault = "unnamed"     // context, address or Docker's own configuration is wrong, or the address is plain TCP
+	EngineUnreachable EngineFault = "unreachable" // nothing answers, or not in time
+	EngineForbidden   EngineFault = "forbidden"   // its socket may not be opened by this user
+	EngineUnfit       EngineFault = "unfit"       // too old, of Windows containers, or no Docker Engine
+)

@@ -55,6 +55,7 @@ type Container struct {
 	Volumes  []string          // names of the mounted volumes
 	Ports    []Port
 	Created  time.Time
+	Program  string // first word of what it runs, of a list only
 
 	// Files holds the content of injected files as read from the container, by
 	// path. Nil when they were not read.
@@ -103,6 +104,12 @@ type Details struct {
 	RestartCount int
 	Restarting   bool
 	Pid          int
-	HealthLog    []string // outputs of the last health checks, oldest first
+	HealthLog    []string      // outputs of the last health checks, oldest first
+	Failing      time.Duration // about how long the health check has failed without a break
 	TTY          bool
+	Policy       Restart
+
+	// Arguments and Env, as KEY=VALUE, are what it was created with. In containers of
+	// others they may hold a tunnel token: they are searched and never shown.
+	Arguments, Env []string
 }

@@ -7,6 +7,14 @@ import (
 	"strings"
 )
 
+// Why a container is replaced when what it was made from is not any more what is
+// wanted.
+const (
+	WhyToken         = "token changed"
+	WhyConfiguration = "configuration changed"
+	WhyImage         = "image changed"
+)
+
 // Options changes what Up decides.
 type Options struct {
 	Recreate      bool     // recreate containers that would be left alone
@@ -163,11 +171,11 @@ func diverged(s Service, o Observed, c Container) string {
 	case c.State == StateDead || c.State == StateRemoving:
 		return string(c.State)
 	case tokenChanged(s, c):
-		return "token changed"
+		return WhyToken
 	case c.Labels[LabelConfigHash] != s.Hash:
-		return "configuration changed"
+		return WhyConfiguration
 	case imageChanged(s, o, c):
-		return "image changed"
+		return WhyImage
 	case c.State == StateRunning && !o.attached(s, c):
 		return "not attached to its network"
 	}
