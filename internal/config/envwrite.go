@@ -24,17 +24,12 @@ type Written struct {
 // ReadEnv reads .env of the directory dir. A file that does not exist reads as
 // an empty one. As root in a directory of somebody else, links are refused.
 func ReadEnv(dir string) (*EnvFile, error) {
-	d, err := projectdir.OpenLinked(dir, EnvName)
+	file, found, err := EnvText(dir)
 	if err != nil {
 		return nil, err
 	}
-	defer d.Close() //nolint:errcheck // nothing was written
-	file, err := d.Read(EnvName, maxEnvBytes)
-	if errors.Is(err, fs.ErrNotExist) {
+	if !found {
 		return &EnvFile{}, nil
-	}
-	if err != nil {
-		return nil, err
 	}
 	f, err := ParseEnv(file.Data)
 	if err != nil {
@@ -42,6 +37,21 @@ func ReadEnv(dir string) (*EnvFile, error) {
 	}
 	f.exists, f.mode = true, file.Mode
 	return f, nil
+}
+
+// EnvText reads .env of the directory dir as it stands there, readable as settings
+// or not, and reports whether there is one. The text holds secrets.
+func EnvText(dir string) (file projectdir.File, found bool, err error) {
+	d, err := projectdir.OpenLinked(dir, EnvName)
+	if err != nil {
+		return projectdir.File{}, false, err
+	}
+	defer d.Close() //nolint:errcheck // nothing was written
+	file, err = d.Read(EnvName, maxEnvBytes)
+	if errors.Is(err, fs.ErrNotExist) {
+		return projectdir.File{}, false, nil
+	}
+	return file, err == nil, err
 }
 
 // Write stores the text as .env of the directory dir, with mode 0600, and

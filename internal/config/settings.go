@@ -124,8 +124,9 @@ type Settings struct {
 	// Unknown are the lines of .env that look like a setting of ours and are none,
 	// such as a misspelt one.
 	Unknown []Assignment
-
-	strayToken int // line of .env that sets cloudflared's own TUNNEL_TOKEN, 0 when none does
+	// StrayToken is the line of .env that sets cloudflared's own TUNNEL_TOKEN, which
+	// nothing reads, 0 when none does.
+	StrayToken int
 }
 
 // Entry returns where the value of the setting named key comes from. It returns
@@ -168,8 +169,8 @@ func (s Settings) ParseToken() (cloudflared.Token, error) {
 	if errors.Is(err, cloudflared.ErrTokenEmpty) {
 		hint = "type: mqtunnel token set"
 		switch {
-		case s.strayToken > 0:
-			hint = fmt.Sprintf("%s line %d sets TUNNEL_TOKEN; rename it to %s, or type: mqtunnel token set", EnvName, s.strayToken, KeyToken)
+		case s.StrayToken > 0:
+			hint = fmt.Sprintf("%s line %d sets TUNNEL_TOKEN; rename it to %s, or type: mqtunnel token set", EnvName, s.StrayToken, KeyToken)
 		case entry.Overridden:
 			hint = fmt.Sprintf("the environment sets %s to nothing, which wins over %s line %d; type: unset %s",
 				KeyToken, EnvName, entry.FileLine, KeyToken)
@@ -203,7 +204,7 @@ func Load(dir string, environ []string) (Settings, error) {
 	}
 	s := Settings{Dir: dir, EnvMode: file.Mode(), Unknown: unknown(file)}
 	if stray := file.assignmentsOf("TUNNEL_TOKEN"); len(stray) > 0 {
-		s.strayToken = stray[0].Line
+		s.StrayToken = stray[0].Line
 	}
 	env := environment(environ)
 	for _, setting := range Table() {

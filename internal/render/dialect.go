@@ -109,6 +109,18 @@ func Environment(environ map[string]string, text []byte) (map[string]string, err
 	return out, nil
 }
 
+// Variables is Environment for Directory.Render: the token and the project come
+// from the settings, whatever a flag or the reading of .env by Compose would say.
+func Variables(s config.Settings, environ map[string]string, text []byte) (map[string]string, error) {
+	env, err := Environment(environ, text)
+	if err != nil {
+		return nil, err
+	}
+	env[config.KeyToken] = s.Token.Reveal() // becomes the content of a file
+	env[config.KeyProject] = s.Project
+	return env, nil
+}
+
 // withoutBOM returns text without the byte order mark that some editors put in
 // front. Compose reads past it; godotenv does not.
 func withoutBOM(text []byte) string { return strings.TrimPrefix(string(text), "\ufeff") }

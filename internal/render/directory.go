@@ -33,34 +33,56 @@ type Directory struct {
 	Existing  []byte               // compose.yaml, nil when there is none
 }
 
+// Faults are what is wrong with the files of a project directory, each nil when
+// nothing is. They are remedy.Errors that name file and line, and hold no hash.
+type Faults struct {
+	Users   error // password or ACL file
+	Conf    error // mosquitto/conf.d
+	Compose error // compose.yaml cannot be read
+}
+
 // ReadDirectory reads and checks the files of a project directory. Missing ones
-// are empty. Errors are remedy.Errors that name file and line, and hold no hash.
+// are empty. The error is the first of the Faults.
 func ReadDirectory(dir string) (*Directory, error) {
+	d, f := Examine(dir)
+	for _, err := range []error{f.Users, f.Conf, f.Compose} {
+		if err != nil {
+			return nil, err
+		}
+	}
+	return d, nil
+}
+
+// Examine is ReadDirectory for who wants all that is wrong. What could not be read
+// is missing in the Directory.
+func Examine(dir string) (*Directory, Faults) {
+	d := &Directory{Path: dir}
 	opened, err := projectdir.Open(dir)
 	if err != nil {
-		return nil, err
+		return d, Faults{Users: err, Conf: err, Compose: err}
 	}
 	defer opened.Close() //nolint:errcheck // nothing was written
-	d := &Directory{Path: dir}
+	f := Faults{Users: d.readUsers(opened)}
+	d.Conf, f.Conf = readConfD(opened)
+	d.Existing, f.Compose = read(opened, FileName)
+	return d, f
+}
+
+// readUsers reads who may log in and what they may do.
+func (d *Directory) readUsers(opened *projectdir.Dir) error {
 	passwd, err := read(opened, PasswdName)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if d.Passwords, err = mosquitto.ParsePasswords(PasswdName, string(passwd)); err != nil {
-		return nil, err
+		return err
 	}
 	acl, err := read(opened, ACLName)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	if d.ACL, err = mosquitto.ParseACL(ACLName, string(acl)); err != nil {
-		return nil, err
-	}
-	if d.Conf, err = readConfD(opened); err != nil {
-		return nil, err
-	}
-	d.Existing, err = read(opened, FileName)
-	return d, err
+	d.ACL, err = mosquitto.ParseACL(ACLName, string(acl))
+	return err
 }
 
 // readConfD reads the user's further directives in the order in which the broker
@@ -155,6 +177,21 @@ func (d *Directory) CheckEdited(r Rendered) error {
 	return remedy.Errorf(remedy.Input,
 		"move what you changed to compose.override.yaml, which mqtunnel merges and never writes\nthen write the file anew: mqtunnel render --force",
 		"%s was edited by hand:\n%s", FileName, strings.TrimRight(difference, "\n"))
+}
+
+// Changes returns the lines in which r differs from the Compose file that exists,
+// each with "+" or "-" in front as in a difference, and with secrets blanked. What
+// differs between any two renderings does not count.
+func (d *Directory) Changes(r Rendered) []string {
+	difference, _ := Diff(volatile(d.Existing), volatile(r.Compose))
+	var changes []string
+	for line := range strings.Lines(difference) {
+		header := strings.HasPrefix(line, "+++ ") || strings.HasPrefix(line, "--- ")
+		if sign := line[0]; !header && (sign == '+' || sign == '-') {
+			changes = append(changes, strings.TrimRight(line, "\r\n"))
+		}
+	}
+	return changes
 }
 
 // volatile blanks what differs between two renderings of the same project: the
