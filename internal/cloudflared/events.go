@@ -39,48 +39,54 @@ type Event struct {
 	Ingress     Ingress
 }
 
-// eventRow tells an event by the beginning of the message, or by all of it.
+// eventRow tells an event by the message: by the beginning of one with a placeholder
+// in its template, else by all of it.
 type eventRow struct {
-	message string
-	prefix  bool
-	kind    EventKind
+	template string
+	kind     EventKind
+	means    string
+	harmless bool // it happens to a connector that works as it should
 }
 
 // eventTable lists the messages of the events.
 func eventTable() []eventRow {
+	const refused = "the connector refuses the tunnel's configuration"
+	const lost = "a connection to the edge broke off, and is made again"
 	return []eventRow{
-		{"Starting tunnel", false, EventStarting},
-		{"Version ", true, EventVersion},
-		{"Generated Connector ID: ", true, EventConnector},
-		{"Initial protocol ", true, EventProtocol},
-		{"Registered tunnel connection", false, EventRegistered},
-		{"Unregistered tunnel connection", false, EventUnregistered},
-		{"Lost connection with the edge", false, EventLost},
-		{"Connection terminated", false, EventLost},
-		{"Updated to new configuration", false, EventConfig},
-		{"Failed to deserialize new configuration", false, EventConfigFailed},
-		{"Failed to update ingress", false, EventConfigFailed},
-		{"Switching to fallback protocol ", true, EventFallback},
-		{"Changing protocol to ", true, EventFallback},
-		{"Failed to dial a quic connection", false, EventDialFailed},
-		{"Initiating graceful shutdown due to signal ", true, EventShutdown},
-		{"Tunnel server stopped", false, EventStopped},
+		{"Starting tunnel", EventStarting, "the connector starts", true},
+		{"Version <version> (Checksum <text>)", EventVersion, "the connector's version", true},
+		{"Generated Connector ID: <id>", EventConnector, "the connector's own ID", true},
+		{"Initial protocol <protocol>", EventProtocol, "how the connector tries to reach the edge", true},
+		{"Registered tunnel connection", EventRegistered, "a connection to the edge stands", true},
+		{"Unregistered tunnel connection", EventUnregistered, "a connection to the edge was ended in good order", true},
+		{"Lost connection with the edge", EventLost, lost, true},
+		{"Connection terminated", EventLost, lost, true},
+		{"Updated to new configuration", EventConfig, "the tunnel's configuration came from Cloudflare", true},
+		{"Failed to deserialize new configuration", EventConfigFailed, refused, false},
+		{"Failed to update ingress", EventConfigFailed, refused, false},
+		{"Switching to fallback protocol <protocol>", EventFallback, "nothing comes back on UDP port 7844, so TCP is tried", false},
+		{"Changing protocol to <protocol>", EventFallback, "Cloudflare wants another protocol", true},
+		{"Failed to dial a quic connection", EventDialFailed, "a connection over UDP port 7844 did not come about", false},
+		{"Initiating graceful shutdown due to signal <text>", EventShutdown, "the connector was told to end", true},
+		{"Tunnel server stopped", EventStopped, "the connector has ended", true},
 	}
 }
 
 // Event returns what the line reports; its Kind is EventNone for a line that
-// reports nothing of interest. A line that the logger did not write is none.
+// reports nothing of interest. A line that the logger did not write is none, and
+// neither is one of level debug, which begins with a word of the request's own.
 func (l Line) Event() Event {
 	none := Event{Index: -1}
-	if l.Level == "" {
+	if l.Level == "" || l.Level == LevelDebug {
 		return none
 	}
 	for _, row := range eventTable() {
-		rest, ok := strings.CutPrefix(l.Message, row.message)
+		begin, _, open := strings.Cut(row.template, "<")
+		rest, ok := strings.CutPrefix(l.Message, begin)
 		// The end of a long configuration may be missing, and fields are told from
 		// the end.
 		cut := row.kind == EventConfig && strings.HasPrefix(rest, " config=")
-		if !ok || !row.prefix && rest != "" && !cut {
+		if !ok || !open && rest != "" && !cut {
 			continue
 		}
 		e := Event{

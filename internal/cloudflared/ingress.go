@@ -9,6 +9,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"golang.org/x/net/idna"
 )
 
 // maxAnswerBytes bounds what is read of one answer of the metrics server. The
@@ -32,7 +34,7 @@ type Ingress struct {
 
 // Rule is one row of the configuration. The first one that matches counts.
 type Rule struct {
-	Hostname string // "" and "*" match every name, "*.example.com" every name below
+	Hostname string // lower-case ASCII; "" and "*" match every name, "*.example.com" every name below
 	Path     string // regular expression, "" matches every path
 	Service  string // e.g. "http://mosquitto:9001" or "http_status:404"
 	// AccessRequired is true when cloudflared itself refuses requests without a
@@ -138,7 +140,7 @@ func ParsePushed(config string, version int) (Ingress, error) {
 func (w wireConfig) ingress(version int) Ingress {
 	in := Ingress{Version: version}
 	for _, row := range w.Ingress {
-		rule := Rule{Hostname: strings.ToLower(row.Hostname), Service: row.Service}
+		rule := Rule{Hostname: asciiName(row.Hostname), Service: row.Service}
 		if row.Path != nil {
 			rule.Path = *row.Path
 		}
@@ -146,6 +148,16 @@ func (w wireConfig) ingress(version int) Ingress {
 		in.Rules = append(in.Rules, rule)
 	}
 	return in
+}
+
+// asciiName returns the form in which cloudflared compares a rule's hostname with
+// that of a request, see its ingress/ingress.go. What is no name stays as it is, but
+// for its letter case.
+func asciiName(hostname string) string {
+	if ascii, err := idna.Lookup.ToASCII(hostname); err == nil {
+		return ascii
+	}
+	return strings.ToLower(hostname)
 }
 
 // readJSON decodes one bounded JSON value. Its errors hold nothing of the input.
@@ -169,23 +181,31 @@ func (in Ingress) Received() bool { return in.Version >= 0 && !in.Unread }
 // Route returns the rule that a request for hostname and path meets, and false
 // where none does.
 func (in Ingress) Route(hostname, path string) (Rule, bool) {
-	for _, rule := range in.Rules {
-		if rule.matches(strings.ToLower(hostname), path) {
-			return rule, true
-		}
+	if i := in.route(hostname, path); i >= 0 {
+		return in.Rules[i], true
 	}
 	return Rule{}, false
 }
 
+// route returns the index of the rule that Route returns, -1 when there is none.
+func (in Ingress) route(hostname, path string) int {
+	hostname = strings.ToLower(hostname)
+	return slices.IndexFunc(in.Rules, func(rule Rule) bool { return rule.matches(hostname, path) })
+}
+
 // matches applies hostname and path as cloudflared does.
-func (r Rule) matches(hostname, path string) bool {
+func (r Rule) matches(hostname, path string) bool { return r.covers(hostname) && r.takes(path) }
+
+// covers reports whether the rule is for this hostname, given in lower case.
+func (r Rule) covers(hostname string) bool {
 	if suffix, ok := strings.CutPrefix(r.Hostname, "*."); ok {
-		if !strings.HasSuffix(hostname, "."+suffix) {
-			return false
-		}
-	} else if r.Hostname != "" && r.Hostname != "*" && r.Hostname != hostname {
-		return false
+		return strings.HasSuffix(hostname, "."+suffix)
 	}
+	return r.Hostname == "" || r.Hostname == "*" || r.Hostname == hostname
+}
+
+// takes reports whether the rule is for this path.
+func (r Rule) takes(path string) bool {
 	if r.Path == "" {
 		return true
 	}
@@ -237,9 +257,13 @@ const maxHostname = 253
 // ASCII, and nothing else: no wildcard, address, port or path.
 func IsHostname(name string) bool { return len(name) <= maxHostname && hostnameForm.MatchString(name) }
 
-// SameService reports whether two services are the same place: letter case of the
-// host, a final slash and ws for http make no difference to cloudflared.
+// SameService reports whether two services are the same place: letter case and final
+// dot of the host, a final slash and ws for http make no difference.
 func SameService(a, b string) bool { return normalService(a) == normalService(b) }
+
+// hostOf returns the host of a URL without port, in lower case and without a final
+// dot.
+func hostOf(u *url.URL) string { return strings.TrimSuffix(strings.ToLower(u.Hostname()), ".") }
 
 // normalService writes a service URL in one form, and leaves what is no URL.
 func normalService(service string) string {
@@ -257,90 +281,5 @@ func normalService(service string) string {
 	if port == "" {
 		port = map[string]string{"http": "80", "https": "443"}[scheme]
 	}
-	return scheme + "://" + strings.ToLower(u.Hostname()) + ":" + port + strings.TrimSuffix(u.Path, "/")
-}
-
-// Advice says what is wrong with the configuration and what to type instead.
-// Hostname and Service are outside text.
-type Advice struct {
-	Hostname string // of the rule that is wrong, "" when there is none
-	Service  string // as it is now
-	Cause    string // one sentence without a full stop
-	Hint     string
-}
-
-// Advise returns what has to change in the dashboard so that a public hostname
-// leads to the service, and false when one does already. want is the hostname that
-// the user asked for, or "" for any.
-func (in Ingress) Advise(service, want string) (Advice, bool) {
-	names := in.PublicHostnames(service)
-	want = strings.ToLower(want)
-	if want == "" && len(names) > 0 || slices.Contains(names, want) {
-		return Advice{}, false
-	}
-	if in.Unread {
-		return Advice{
-			Cause: "the connector's log does not show the whole configuration that Cloudflare sent",
-			Hint:  "look from inside: mqtunnel status --live",
-		}, true
-	}
-	if !in.Received() {
-		return Advice{Cause: "no configuration has come from Cloudflare yet", Hint: publish(service, want)}, true
-	}
-	for _, rule := range in.Rules {
-		candidate := rule.Hostname != "" && (want == "" || rule.Hostname == want)
-		if !candidate || SameService(rule.Service, service) && rule.Path == "" {
-			continue
-		}
-		return Advice{
-			Hostname: rule.Hostname, Service: rule.Service, Cause: miscast(rule, service),
-			Hint: "in the dashboard, at the tunnel's Public hostname or Published application " + rule.Hostname + ", set " + typed(service),
-		}, true
-	}
-	cause := "no public hostname leads to the broker"
-	if want != "" {
-		cause = "the tunnel does not publish " + want
-	}
-	return Advice{Cause: cause, Hint: publish(service, want)}, true
-}
-
-// publish says how a hostname is added.
-func publish(service, hostname string) string {
-	if hostname == "" {
-		hostname = "a name of yours such as mqtt.example.com"
-	}
-	return "in the dashboard, at the tunnel, add a Public hostname or Published application: Hostname " + hostname + ", " + typed(service)
-}
-
-// typed spells a service as the dashboard's form asks for it.
-func typed(service string) string {
-	scheme, rest, _ := strings.Cut(service, "://")
-	return "Type " + strings.ToUpper(scheme) + ", URL " + rest + ", Path empty"
-}
-
-// miscast says in a few words what is wrong with a rule that should lead to the
-// service.
-func miscast(rule Rule, service string) string {
-	if SameService(rule.Service, service) {
-		return "the public hostname leads to the broker only for some paths"
-	}
-	got, err := url.Parse(rule.Service)
-	want, wantErr := url.Parse(service)
-	if err != nil || wantErr != nil || got.Host == "" {
-		return "the public hostname does not lead to the broker"
-	}
-	switch {
-	case got.Scheme == "tcp":
-		return "the public hostname has Type TCP, which breaks MQTT over WebSocket"
-	case got.Hostname() == "localhost" || strings.HasPrefix(got.Hostname(), "127.") || got.Hostname() == "::1":
-		return "the public hostname leads to localhost, which is the connector's own container"
-	case !strings.EqualFold(got.Hostname(), want.Hostname()):
-		return "the public hostname leads to another host"
-	case got.Scheme == "https" || got.Scheme == "wss":
-		return "the public hostname leads to the broker with TLS, which it does not speak inside"
-	case got.Port() != want.Port():
-		return "the public hostname leads to the wrong port of the broker"
-	default:
-		return "the public hostname does not lead to the broker's WebSocket listener"
-	}
+	return scheme + "://" + hostOf(u) + ":" + port + strings.TrimSuffix(u.Path, "/")
 }

@@ -175,6 +175,12 @@ func TestTheLogTellsTheCause(t *testing.T) {
 		"bad token after a stop":      {[]string{start, connected, stop, "=Provided Tunnel token is not valid."}, cloudflared.CauseTokenInvalid},
 		"good token after a bad one":  {[]string{"=Provided Tunnel token is not valid.", start, connected}, none},
 		"one slot fails":              {[]string{start, connected, strings.ReplaceAll(dial, "connIndex=0", "connIndex=1"), strings.ReplaceAll(dial, "connIndex=0", "connIndex=1")}, cloudflared.CauseUDPBlocked},
+		"lost and back":               {[]string{start, connected, applied, "INF Lost connection with the edge connIndex=0", dial, dial, connected}, none},
+		"lost":                        {[]string{start, connected, applied, "WRN Connection terminated connIndex=0", dial, dial}, cloudflared.CauseUDPBlocked},
+		"stopped without a network":   {[]string{start, dial, dial, stop, dial, "ERR no more connections active and exiting", "INF Tunnel server stopped"}, none},
+		"token mended after a stop":   {[]string{start, `ERR Register tunnel error from server side error="Unauthorized: Invalid tunnel secret" connIndex=0`, stop, "INF Tunnel server stopped", start, connected, applied}, none},
+		"refused configuration":       {[]string{start, connected, applied, `ERR Failed to update ingress error="x"`}, cloudflared.CauseBadIngress},
+		"accepted after a refused":    {[]string{start, connected, `ERR Failed to update ingress error="x"`, applied}, none},
 		"words of others":             {[]string{start, connected, applied, origin("EOF Provided Tunnel token is not valid. Unauthorized: Invalid tunnel secret"), "INF Unauthorized: Invalid tunnel secret", `ERR Request failed error="says: Unauthorized: Invalid tunnel secret" connIndex=0`}, cloudflared.CauseOriginNoHTTP},
 	} {
 		var lines []cloudflared.Line
@@ -215,3 +221,16 @@ func FuzzLine(f *testing.F) {
 
 // quote writes a value as cloudflared's logger does.
 func quote(value string) string { return strconv.Quote(value) }
+
+// With level debug the connector logs each request, beginning with its method, which
+// is the client's.
+func TestARequestIsNoEvent(t *testing.T) {
+	for _, text := range []string{
+		"2026-08-18T10:00:00Z DBG Version https://mqtt.example.com/ HTTP/1.1 connIndex=0 event=1",
+		`{"level":"debug","time":"2026-08-18T10:00:00Z","message":"Version https://mqtt.example.com/ HTTP/1.1"}`,
+	} {
+		if e := cloudflared.ParseLine(text).Event(); e.Kind != cloudflared.EventNone {
+			t.Errorf("%s: event %d, version %q", text, e.Kind, e.Version)
+		}
+	}
+}

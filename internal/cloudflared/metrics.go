@@ -99,6 +99,8 @@ type Metrics struct {
 	// ConcurrentRequests is about the number of clients that are connected through
 	// the tunnel now: a WebSocket is one request for as long as it is open.
 	ConcurrentRequests int
+	Requests           int  // served since the start of the process, with Counted
+	Counted            bool // Requests is told
 }
 
 // ParseMetrics reads the Prometheus text of /metrics. Lines of other metrics are
@@ -116,11 +118,14 @@ func ParseMetrics(r io.Reader) (Metrics, error) {
 			m.Version, known = label(labels, "version"), true
 		}
 		if value, ok := strings.CutPrefix(line, "cloudflared_tunnel_concurrent_requests_per_tunnel "); ok {
-			number, err := strconv.ParseFloat(strings.TrimSpace(value), 64)
-			if err != nil || number < 0 || number > math.MaxInt32 || math.IsNaN(number) {
+			number, ok := count(value)
+			if !ok {
 				return Metrics{}, errors.New("read cloudflared's metrics: concurrent requests are no number")
 			}
-			m.ConcurrentRequests, known = int(number), true
+			m.ConcurrentRequests, known = number, true
+		}
+		if value, ok := strings.CutPrefix(line, "cloudflared_tunnel_total_requests "); ok {
+			m.Requests, m.Counted = count(value)
 		}
 	}
 	if err := lines.Err(); err != nil {
@@ -133,6 +138,15 @@ func ParseMetrics(r io.Reader) (Metrics, error) {
 		return Metrics{}, errors.New("read cloudflared's metrics: not those of cloudflared")
 	}
 	return m, nil
+}
+
+// count reads a number of things.
+func count(text string) (int, bool) {
+	number, err := strconv.ParseFloat(strings.TrimSpace(text), 64)
+	if err != nil || number < 0 || number > math.MaxInt32 || math.IsNaN(number) {
+		return 0, false
+	}
+	return int(number), true
 }
 
 // label returns the value of one label of a metric, whose text begins after {.

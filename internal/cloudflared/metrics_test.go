@@ -97,37 +97,6 @@ func TestTheFirstMatchingRuleDecides(t *testing.T) {
 	}
 }
 
-func TestTheFirstWrongHostnameIsNamedWithWhatToType(t *testing.T) {
-	rule := func(host, service string) string {
-		return fmt.Sprintf(`{"ingress":[{"hostname":%q,"service":%q},{"service":"http_status:404"}]}`, host, service)
-	}
-	for name, c := range map[string]struct{ config, want, cause, hint string }{
-		"right":       {rule("m.example.com", broker), "", "", ""},
-		"right, ws":   {rule("m.example.com", "ws://mosquitto:9001"), "m.example.com", "", ""},
-		"localhost":   {rule("m.example.com", "http://localhost:9001"), "", "localhost", "set Type HTTP, URL mosquitto:9001"},
-		"loopback":    {rule("m.example.com", "http://127.0.0.1:9001"), "", "localhost", "m.example.com"},
-		"tcp":         {rule("m.example.com", "tcp://mosquitto:1883"), "", "Type TCP", "m.example.com"},
-		"https":       {rule("m.example.com", "https://mosquitto:9001"), "", "with TLS", "m.example.com"},
-		"port":        {rule("m.example.com", "http://mosquitto:1883"), "", "wrong port", "m.example.com"},
-		"other host":  {rule("m.example.com", "http://192.168.1.5:9001"), "", "another host", "m.example.com"},
-		"status":      {rule("m.example.com", "http_status:503"), "", "does not lead", "m.example.com"},
-		"not wanted":  {rule("m.example.com", broker), "n.example.com", "does not publish n.example.com", "Hostname n.example.com"},
-		"nothing yet": {`{"ingress":[{"service":"http_status:404"}]}`, "", "no public hostname", "Type HTTP, URL mosquitto:9001"},
-	} {
-		in, err := cloudflared.ParsePushed(c.config, 1)
-		if err != nil {
-			t.Fatal(err)
-		}
-		advice, wrong := in.Advise(broker, c.want)
-		if wrong != (c.cause != "") || !strings.Contains(advice.Cause, c.cause) || !strings.Contains(advice.Hint, c.hint) {
-			t.Errorf("%s: got %+v, %v", name, advice, wrong)
-		}
-	}
-	if advice, wrong := (cloudflared.Ingress{Version: -1}).Advise(broker, ""); !wrong || !strings.Contains(advice.Cause, "no configuration") {
-		t.Errorf("before any configuration: %+v", advice)
-	}
-}
-
 func TestAShortenedConfigurationMeansTheSame(t *testing.T) {
 	want, err := cloudflared.ParseConfig(strings.NewReader(remote))
 	if err != nil {
@@ -150,14 +119,6 @@ func TestAShortenedConfigurationMeansTheSame(t *testing.T) {
 		if short, err := cloudflared.CompactConfig([]byte(text)); err == nil {
 			t.Errorf("%q is shortened to %s", text, short)
 		}
-	}
-}
-
-func TestAConfigurationThatCouldNotBeReadIsNoAdviceForTheDashboard(t *testing.T) {
-	in := cloudflared.Ingress{Version: 4, Unread: true}
-	advice, wrong := in.Advise(broker, "m.example.com")
-	if !wrong || in.Received() || strings.Contains(advice.Hint, "dashboard") || !strings.Contains(advice.Hint, "--live") {
-		t.Errorf("received %v, %+v", in.Received(), advice)
 	}
 }
 
@@ -190,6 +151,8 @@ func FuzzConfig(f *testing.F) {
 	f.Add(remote)
 	f.Add(`{"version":-1,"config":{"ingress":[{"service":"http_status:503"}]}}`)
 	f.Add(`{"version":1,"config":{"ingress":[{"hostname":"a","path":"(","service":"http://[::1"}]}}`)
+	f.Add(`{"version":1,"config":{"ingress":[{"hostname":"*.example.com","service":"http://web"},{"hostname":"mqtt.example.com","service":"http://mosquitto:9001"}]}}`)
+	f.Add(`{"version":1,"config":{"ingress":[{"hostname":"a","service":"http://mosquitto:9001"},{"hostname":"*","path":"/a","service":"https://mosquitto"}]}}`)
 	f.Fuzz(func(t *testing.T, text string) {
 		in, err := cloudflared.ParseConfig(strings.NewReader(text))
 		if err != nil {
@@ -207,8 +170,8 @@ func FuzzConfig(f *testing.F) {
 				t.Errorf("%q is said to lead to the broker and leads to %q", name, rule.Service)
 			}
 		}
-		if _, wrong := in.Advise(broker, ""); wrong == (len(in.PublicHostnames(broker)) > 0) {
-			t.Errorf("advice %v for %q", wrong, text)
+		for _, want := range []string{"", "a", "mqtt.example.com"} {
+			checkAdvice(t, in, want)
 		}
 	})
 }

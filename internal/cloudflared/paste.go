@@ -39,26 +39,6 @@ func Complete(text string) bool {
 	return len(text) <= maxPasteBytes && len(search(cleaned(text)).tokens) > 0
 }
 
-// Unfinished reports whether the text read so far ends in the middle of
-// something that a further line may complete: a wrapped token, a command
-// continued by a backslash, an open JSON object.
-func Unfinished(text string) bool {
-	if len(text) > maxPasteBytes || Complete(text) {
-		return false
-	}
-	clean := cleaned(text)
-	line := strings.TrimSpace(clean)
-	switch {
-	case strings.HasSuffix(line, `\`), strings.HasSuffix(line, "`"), strings.HasSuffix(line, "^"):
-		return true
-	case strings.HasPrefix(line, "{"):
-		return !strings.HasSuffix(line, "}")
-	default:
-		f := search(clean)
-		return errors.Is(f.fault, ErrTokenCut)
-	}
-}
-
 // found is the result of a search: the different tokens, and what is wrong with
 // the first thing that began like one.
 type found struct {

@@ -164,14 +164,14 @@ func TestAPromptReadsOnToTheEndOfAToken(t *testing.T) {
 		for i, line := range lines {
 			text += line + "\n"
 			last := i == len(lines)-1
-			if cloudflared.Complete(text) != last || cloudflared.Unfinished(text) == last {
-				t.Errorf("%s, line %d: complete %v, unfinished %v", name, i+1, cloudflared.Complete(text), cloudflared.Unfinished(text))
+			if cloudflared.Complete(text) != last {
+				t.Errorf("%s, line %d: complete %v", name, i+1, !last)
 			}
 		}
 	}
 	for _, text := range []string{"", "my-password\n", testTunnel + "\n", "docker run --token\n"} {
-		if cloudflared.Complete(text) || cloudflared.Unfinished(text) {
-			t.Errorf("%q: a prompt would wait for more, or stop as if all were there", text)
+		if cloudflared.Complete(text) {
+			t.Errorf("%q: a prompt would stop as if all were there", text)
 		}
 	}
 }
@@ -202,7 +202,7 @@ func FuzzToken(f *testing.F) {
 		if again, err := cloudflared.ParseToken(token.Secret().Reveal()); err != nil || again.TunnelID != token.TunnelID {
 			t.Errorf("%q: the canonical form does not parse: %v", text, err)
 		}
-		if !cloudflared.Complete(text) || cloudflared.Unfinished(text) {
+		if !cloudflared.Complete(text) {
 			t.Errorf("%q: found, but not complete", text)
 		}
 	})

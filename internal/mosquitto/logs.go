@@ -13,7 +13,13 @@ type Line struct {
 	Text string    // what follows the stamp, as it came: clients' words may be in it
 	// FromScript is true for the lines of the start script, Text without its name.
 	FromScript bool
+	// Cut is true for a line that the broker may have cut short. What stands at its
+	// end can then be a client's.
+	Cut bool
 }
+
+// lineLimit is how many bytes of a line the broker writes, in 2.0 and in 2.1.
+const lineLimit = 999
 
 // scriptPrefix begins each line of the start script. The broker begins none so.
 const scriptPrefix = "mqtunnel: "
@@ -26,17 +32,18 @@ func ParseLine(line string) Line {
 	if text, ok := strings.CutPrefix(line, scriptPrefix); ok {
 		return Line{Text: text, FromScript: true}
 	}
+	cut := len(line) >= lineLimit
 	stamp, text, ok := strings.Cut(line, ": ")
 	if !ok {
-		return Line{Text: line}
+		return Line{Text: line, Cut: cut}
 	}
 	if at, err := time.Parse("2006-01-02T15:04:05-0700", stamp); err == nil {
-		return Line{Time: at, Text: text}
+		return Line{Time: at, Text: text, Cut: cut}
 	}
 	if seconds, err := strconv.ParseInt(stamp, 10, 64); err == nil && len(stamp) >= 9 && len(stamp) <= 11 {
-		return Line{Time: time.Unix(seconds, 0), Text: text}
+		return Line{Time: time.Unix(seconds, 0), Text: text, Cut: cut}
 	}
-	return Line{Text: line}
+	return Line{Text: line, Cut: cut}
 }
 
 // EventKind is what happened, as far as a line of the broker tells.
@@ -86,13 +93,13 @@ var (
 	// The broker ends the line after the client ID; the last match is its own.
 	connectedEnd = regexp.MustCompile(`^\(p[0-9], c[01], k[0-9]+(?:, u'(.*)')?\)\.$`)
 	addressWord  = regexp.MustCompile(`^[0-9A-Za-z.:%, /_-]*:-?[0-9]+$`)
-	newEnd       = regexp.MustCompile(`^\[([^\[\]]*:-?[0-9]+)\] disconnected(?:: (.*?))?\.$`)
+	newEnd       = regexp.MustCompile(`^\[([^\[\]]*:-?[0-9]+)\] disconnected(?:: (.*?))?\.?$`)
 )
 
-// Event reads one line.
+// Event reads one line. One that was cut short tells nothing.
 func (r *LogReader) Event(line Line) Event {
 	e := Event{Time: line.Time}
-	if line.FromScript {
+	if line.FromScript || line.Cut {
 		return e
 	}
 	if m := startingLine.FindStringSubmatch(line.Text); m != nil {
@@ -100,7 +107,7 @@ func (r *LogReader) Event(line Line) Event {
 		e.Kind, e.Version = EventStarting, m[1]
 		return e
 	}
-	if line.Text == "Reloading config." {
+	if line.Text == reloading {
 		e.Kind = EventReloading
 		return e
 	}
@@ -150,13 +157,15 @@ func newDisconnected(e Event, rest string) Event {
 	return e
 }
 
-// oldDisconnected reads the lines of 2.0, which all end in words of the broker's; the
-// last one decides, whatever the client ID says before it.
-func oldDisconnected(e Event, rest string) Event {
-	for _, end := range []struct {
-		words, reason string
-		kind          EventKind
-	}{
+// oldEnd is how a line of 2.0 about a client ends.
+type oldEnd struct {
+	words, reason string // reason is in the words of 2.1
+	kind          EventKind
+}
+
+// oldEnds lists the ends of those lines, the longer ones first.
+func oldEnds() []oldEnd {
+	return []oldEnd{
 		{" disconnected, not authorised.", "not authorised", EventRefused},
 		{" closed its connection.", "connection closed by client", EventDisconnected},
 		{" has exceeded timeout, disconnecting.", "exceeded timeout", EventDisconnected},
@@ -167,8 +176,15 @@ func oldDisconnected(e Event, rest string) Event {
 		{" disconnected due to oversize packet.", "oversize packet", EventDisconnected},
 		{" disconnected due to oversize payload.", "oversize payload", EventDisconnected},
 		{" disconnected due to protocol error.", "protocol error", EventDisconnected},
+		{" disconnected due to using not allowed feature (QoS too high, retain not supported, or bad AUTH method).", "used disallowed feature", EventDisconnected},
 		{" disconnected.", "", EventDisconnected},
-	} {
+	}
+}
+
+// oldDisconnected reads the lines of 2.0, which all end in words of the broker's; the
+// last one decides, whatever the client ID says before it.
+func oldDisconnected(e Event, rest string) Event {
+	for _, end := range oldEnds() {
 		if id, ok := strings.CutSuffix(rest, end.words); ok {
 			e.Kind, e.ClientID, e.Reason = end.kind, id, end.reason
 			return e

@@ -187,3 +187,19 @@ func FuzzClientIDIsReadBack(f *testing.F) {
 		}
 	})
 }
+
+// The broker cuts its lines, and a client ID is long enough to put words of its own
+// where the line ends.
+func TestALineThatWasCutTellsNothing(t *testing.T) {
+	const stamp = "2026-08-18T10:00:00+0200: "
+	for _, begin := range []string{"New client connected from 1.2.3.4:5 as ", "Client "} {
+		for _, end := range []string{" (p4, c1, k60, u'home').", " [9.9.9.9:9] disconnected: out of memory.", " disconnected, not authorised."} {
+			filler := strings.Repeat("x", 999-len(stamp)-len(begin)-len(end))
+			line := mosquitto.ParseLine(stamp + begin + filler + end)
+			event := mosquitto.NewLogReader("").Event(line)
+			if template, known := mosquitto.Template(line); event.Kind != mosquitto.EventOther || known {
+				t.Errorf("%s…%s: event %q, taken for %q", begin, end, event.Kind, template)
+			}
+		}
+	}
+}
