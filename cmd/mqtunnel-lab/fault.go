@@ -22,7 +22,8 @@ func newFaultCommand() *cobra.Command {
 		Long: `Make something go wrong in a running lab. What is named replaces all faults of
 the world, or of one tunnel; with nothing named there are none of them. Keys are
 those of the control interface, such as registerError, publicStatus,
-publicRedirect, stripUpgrade, certificate, dns, accept, udp, noConfig, clockSkew.`,
+publicRedirect, stripUpgrade, idleTimeout, certificate, dns, dnsAnswer, dnsOver, accept,
+udp, noConfig, clockSkew.`,
 		Example: `  mqtunnel-lab fault udp=silent
   mqtunnel-lab fault --tunnel 6ff42ae2-765d-4adf-8112-31c55c1551ef publicStatus=503
   mqtunnel-lab fault 'registerError="Unauthorized: Invalid tunnel secret"'

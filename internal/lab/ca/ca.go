@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"math/big"
 	"net"
+	"strings"
 	"sync"
 	"time"
 
@@ -144,9 +145,12 @@ func (a *Authority) leaf(name, fault string) (*tls.Certificate, error) {
 		KeyUsage:     x509.KeyUsageDigitalSignature,
 		ExtKeyUsage:  []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 	}
-	if ip := net.ParseIP(name); ip != nil {
+	switch ip := net.ParseIP(name); {
+	case ip != nil:
 		template.IPAddresses = []net.IP{ip}
-	} else {
+	case fault == control.CertificateFirstLevel:
+		template.DNSNames = []string{domain(name), "*." + domain(name)}
+	default:
 		template.DNSNames = []string{name}
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, by.certificate, &key.PublicKey, by.key)
@@ -154,6 +158,12 @@ func (a *Authority) leaf(name, fault string) (*tls.Certificate, error) {
 		return nil, err
 	}
 	return &tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, nil
+}
+
+// domain returns the last two labels of a name.
+func domain(name string) string {
+	labels := strings.Split(name, ".")
+	return strings.Join(labels[max(0, len(labels)-2):], ".")
 }
 
 func newSigner(name string) (*signer, error) {

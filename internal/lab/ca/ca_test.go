@@ -63,6 +63,23 @@ func TestACertificateFailsAsItsFaultSays(t *testing.T) {
 	}
 }
 
+func TestACertificateOfTheFirstLevelCoversNoSecond(t *testing.T) {
+	a := authority(t)
+	for name, covered := range map[string]bool{"example.com": true, "mqtt.example.com": true, "mqtt.home.example.com": false} {
+		c, err := a.Certificate(name, control.CertificateFirstLevel)
+		if err != nil {
+			t.Fatal(err)
+		}
+		leaf, err := x509.ParseCertificate(c.Certificate[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := leaf.VerifyHostname(name); (err == nil) != covered {
+			t.Errorf("%s: verified with %v", name, err)
+		}
+	}
+}
+
 func TestThePEMIsTheRootThatIsTrusted(t *testing.T) {
 	a := authority(t)
 	fromPEM := x509.NewCertPool()

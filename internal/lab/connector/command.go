@@ -14,6 +14,21 @@ import (
 // Version is the cloudflared release that the stand-in imitates.
 const Version = "2026.8.2"
 
+// OldVersion is the release that the stand-in imitates where OldVariable is in its
+// environment: the last but one before token files.
+const (
+	OldVersion  = "2025.2.1"
+	OldVariable = "LAB_CLOUDFLARED_OLD"
+)
+
+// release is the version that a process with this environment imitates.
+func release(environ []string) string {
+	if _, old := lookup(environ, OldVariable); old {
+		return OldVersion
+	}
+	return Version
+}
+
 // option is one flag: the levels at which it may stand, and the environment variables that set it.
 type option struct {
 	name    string
@@ -98,6 +113,9 @@ func (e *usageError) Error() string { return e.text }
 func parse(args, environ []string) (invocation, error) {
 	inv := invocation{given: given{values: map[string]string{}, set: map[string]bool{}, explicit: map[string]string{}}}
 	all := options()
+	if release(environ) == OldVersion {
+		all = slices.DeleteFunc(all, func(o option) bool { return o.name == "token-file" })
+	}
 	for _, o := range all {
 		if err := inv.preset(o, environ); err != nil {
 			return inv, err
@@ -233,9 +251,9 @@ func Main(args, environ []string, stdout, stderr io.Writer) int {
 	switch strings.Join(inv.command, " ") {
 	case "version":
 		if inv.given.yes("short") {
-			_, err = fmt.Fprintln(stdout, Version)
+			_, err = fmt.Fprintln(stdout, release(environ))
 		} else {
-			_, err = fmt.Fprintf(stdout, "cloudflared version %s (built for the mqtunnel lab)\n", Version)
+			_, err = fmt.Fprintf(stdout, "cloudflared version %s (built for the mqtunnel lab)\n", release(environ))
 		}
 		if err != nil {
 			return 1

@@ -86,7 +86,7 @@ func (c *connector) introduce() {
 	if c.settings.fromFile {
 		c.log.info("Cannot determine default configuration path. No file [config.yml config.yaml] in [~/.cloudflared ~/.cloudflare-warp ~/cloudflare-warp /etc/cloudflared /usr/local/etc/cloudflared]", nil)
 	}
-	c.log.info(fmt.Sprintf("Version %s (Checksum %s)", Version, checksum()), nil)
+	c.log.info(fmt.Sprintf("Version %s (Checksum %s)", release(c.settings.environ), checksum()), nil)
 	c.log.info(fmt.Sprintf("GOOS: %s, GOVersion: %s, GoArch: %s", runtime.GOOS, runtime.Version(), runtime.GOARCH), nil)
 	set := maps.Clone(c.settings.given.explicit)
 	if _, given := set["token"]; given {

@@ -24,7 +24,16 @@ func TestOnlyFaultsThatTheLabKnowsAreAccepted(t *testing.T) {
 		{control.Faults{Accept: control.AcceptDrop, UDP: control.UDPSilent, Region: 2, QUICPercentage: percent(0)}, ""},
 		{control.Faults{Certificate: control.CertificateExpired, PublicCertificate: control.CertificateForeign, DNS: control.DNSSilent}, ""},
 		{control.Faults{PublicStatus: 530}, ""},
+		{control.Faults{PublicStatus: 530, PublicCode: 1016}, ""},
+		{control.Faults{PublicStatus: 200, PublicBody: "<html>"}, ""},
+		{control.Faults{DNSAnswer: "192.0.2.1", DNSOver: control.OverHTTPS}, ""},
+		{control.Faults{DNSAnswer: "x.cfargotunnel.com"}, ""},
 		{control.Faults{Accept: "nothing"}, "accept: "},
+		{control.Faults{PublicStatus: 530, PublicCode: 42}, "publicCode: "},
+		{control.Faults{IdleTimeout: -1}, "idleTimeout: "},
+		{control.Faults{DNSAnswer: "nobody"}, "dnsAnswer: "},
+		{control.Faults{DNSAnswer: "a b.example.com"}, "dnsAnswer: "},
+		{control.Faults{DNSOver: "carrier pigeon"}, "dnsOver: "},
 		{control.Faults{UDP: "loud"}, "udp: "},
 		{control.Faults{Certificate: "torn"}, "certificate: "},
 		{control.Faults{PublicCertificate: "torn"}, "publicCertificate: "},
@@ -46,13 +55,14 @@ func TestATunnelHasNoneOfTheWorldsFaults(t *testing.T) {
 	ofTunnel := map[string]bool{
 		"RegisterError": true, "RegisterDelay": true, "NoConfig": true, "PublicStatus": true, "PublicRedirect": true,
 		"AccessClientID": true, "AccessClientSecret": true, "StripUpgrade": true, "PublicCertificate": true, "ClockSkew": true,
-		"DNS": true,
+		"PublicCode": true, "PublicBody": true, "DNS": true, "DNSAnswer": true, "DNSOver": true, "IdleTimeout": true,
 	}
 	valid := map[string]any{
-		"PublicStatus": 502, "PublicCertificate": control.CertificateExpired, "DNS": control.DNSNXDomain,
+		"PublicStatus": 502, "PublicCode": 1016, "PublicCertificate": control.CertificateExpired, "DNS": control.DNSNXDomain,
 		"Accept": control.AcceptDrop, "UDP": control.UDPSilent, "Certificate": control.CertificateExpired,
 		"QUICPercentage": new(int), "DNSNames": []string{"a"}, "Region": 1, "ConnectionDelay": control.Duration(1),
-		"RegisterDelay": control.Duration(1), "ClockSkew": control.Duration(1),
+		"RegisterDelay": control.Duration(1), "ClockSkew": control.Duration(1), "IdleTimeout": control.Duration(1),
+		"DNSAnswer": "192.0.2.1", "DNSOver": control.OverPlain,
 	}
 	for i := range reflect.TypeFor[control.Faults]().NumField() {
 		var f control.Faults

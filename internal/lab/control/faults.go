@@ -3,7 +3,12 @@ package control
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
+	"strings"
+	"time"
+
+	"github.com/miekg/dns"
 )
 
 // What Faults.Accept may hold.
@@ -21,6 +26,9 @@ const (
 	CertificateExpired     = "expired"
 	CertificateNotYetValid = "not-yet-valid"
 	CertificateForeign     = "foreign" // signed by a CA that nobody trusts
+	// CertificateFirstLevel is Cloudflare's Universal certificate: of the domain and of
+	// what stands one level below it, whatever name is asked for.
+	CertificateFirstLevel = "first-level"
 )
 
 // What Faults.DNS may hold.
@@ -28,6 +36,12 @@ const (
 	DNSNXDomain = "nxdomain"
 	DNSServFail = "servfail"
 	DNSSilent   = "silent"
+)
+
+// What Faults.DNSOver may hold.
+const (
+	OverHTTPS = "https" // DNS-over-HTTPS alone
+	OverPlain = "plain" // every other transport
 )
 
 // RedirectAccess as Faults.PublicRedirect sends clients to an Access login, as
@@ -47,6 +61,10 @@ type Faults struct {
 
 	// PublicStatus answers every public request with this status.
 	PublicStatus int `json:"publicStatus,omitempty"`
+	// PublicCode is Cloudflare's own error number in the body of that answer, such as 1016.
+	PublicCode int `json:"publicCode,omitempty"`
+	// PublicBody is the body of that answer instead of an error number: a page.
+	PublicBody string `json:"publicBody,omitempty"`
 	// PublicRedirect answers with 302 to this URL, or to an Access login for RedirectAccess.
 	PublicRedirect string `json:"publicRedirect,omitempty"`
 	// AccessClientID and AccessClientSecret are the service token that a request
@@ -55,6 +73,8 @@ type Faults struct {
 	AccessClientSecret string `json:"accessClientSecret,omitempty"`
 	// StripUpgrade forwards WebSocket requests as plain ones.
 	StripUpgrade bool `json:"stripUpgrade,omitempty"`
+	// IdleTimeout closes a WebSocket over which nothing has passed for so long.
+	IdleTimeout Duration `json:"idleTimeout,omitempty"`
 	// PublicCertificate is the certificate that public hostnames present.
 	PublicCertificate string `json:"publicCertificate,omitempty"`
 	// ClockSkew is added to the Date header of public answers.
@@ -64,6 +84,12 @@ type Faults struct {
 	// world on DNSNames, or on every name when that is empty.
 	DNS      string   `json:"dns,omitempty"`
 	DNSNames []string `json:"dnsNames,omitempty"`
+	// DNSAnswer is what the resolver answers for the same names instead of the
+	// truth: an address, or a host name that shows as CNAME. One below
+	// cfargotunnel.com has an address of fd10:aec2:5dae::/48, as at Cloudflare.
+	DNSAnswer string `json:"dnsAnswer,omitempty"`
+	// DNSOver restricts DNS and DNSAnswer to some transports.
+	DNSOver string `json:"dnsOver,omitempty"`
 
 	// The fields from here are of the world: they act before a tunnel is known.
 
@@ -93,8 +119,9 @@ func (f Faults) Validate() error {
 		{"accept", f.Accept, []string{AcceptRefuse, AcceptStall, AcceptDrop}},
 		{"udp", f.UDP, []string{UDPSilent}},
 		{"certificate", f.Certificate, []string{CertificateExpired, CertificateNotYetValid, CertificateForeign}},
-		{"publicCertificate", f.PublicCertificate, []string{CertificateExpired, CertificateNotYetValid, CertificateForeign}},
+		{"publicCertificate", f.PublicCertificate, []string{CertificateExpired, CertificateNotYetValid, CertificateForeign, CertificateFirstLevel}},
 		{"dns", f.DNS, []string{DNSNXDomain, DNSServFail, DNSSilent}},
+		{"dnsOver", f.DNSOver, []string{OverHTTPS, OverPlain}},
 	} {
 		if c.value != "" && !slices.Contains(c.known, c.value) {
 			return fmt.Errorf("%s: %q is none of %q", c.field, c.value, c.known)
@@ -103,11 +130,31 @@ func (f Faults) Validate() error {
 	if f.PublicStatus != 0 && (f.PublicStatus < 200 || f.PublicStatus > 599) {
 		return fmt.Errorf("publicStatus: %d is not a final HTTP status", f.PublicStatus)
 	}
+	if f.PublicCode != 0 && (f.PublicCode < 1000 || f.PublicCode > 1999) {
+		return fmt.Errorf("publicCode: %d is none of Cloudflare's", f.PublicCode)
+	}
+	if f.IdleTimeout < 0 {
+		return fmt.Errorf("idleTimeout: %v is negative", time.Duration(f.IdleTimeout))
+	}
+	if err := validateAnswer(f.DNSAnswer); err != nil {
+		return err
+	}
 	if f.Region < 0 || f.Region > 2 {
 		return fmt.Errorf("region: %d is neither 1 nor 2", f.Region)
 	}
 	if p := f.QUICPercentage; p != nil && (*p < 0 || *p > 100) {
 		return fmt.Errorf("quicPercentage: %d is not between 0 and 100", *p)
+	}
+	return nil
+}
+
+// validateAnswer returns an error for what is neither an address nor a host name.
+func validateAnswer(answer string) error {
+	if _, err := netip.ParseAddr(answer); err == nil || answer == "" {
+		return nil
+	}
+	if _, ok := dns.IsDomainName(answer); !ok || !strings.Contains(strings.TrimSuffix(answer, "."), ".") || strings.ContainsAny(answer, ` \\"`) {
+		return fmt.Errorf("dnsAnswer: %q is neither an address nor a host name", answer)
 	}
 	return nil
 }

@@ -199,6 +199,7 @@ func (e *Edge) live(tunnelID string) []*link {
 	return e.liveLocked(tunnelID)
 }
 
+// liveLocked orders them so that the connectors of a tunnel are served in turn.
 func (e *Edge) liveLocked(tunnelID string) []*link {
 	var out []*link
 	for _, l := range e.links {
@@ -206,6 +207,7 @@ func (e *Edge) liveLocked(tunnelID string) []*link {
 			out = append(out, l)
 		}
 	}
+	slices.SortStableFunc(out, func(a, b *link) int { return cmp.Compare(a.index, b.index) })
 	return out
 }
 

@@ -4,6 +4,7 @@
 package front
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
@@ -62,7 +63,7 @@ func (f *Front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if faults.PublicStatus != 0 {
-		f.fail(w, id, faults.PublicStatus, faults.PublicStatus)
+		f.onCommand(w, id, faults)
 		return
 	}
 	request := &edge.Request{
@@ -77,6 +78,15 @@ func (f *Front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		request.Body, request.ContentLength = r.Body, r.ContentLength
 	}
 	f.plain(w, r, id, request)
+}
+
+// onCommand answers with what the faults say.
+func (f *Front) onCommand(w http.ResponseWriter, id string, faults control.Faults) {
+	if faults.PublicBody != "" {
+		f.answer(w, id, faults.PublicStatus, faults.PublicBody)
+		return
+	}
+	f.fail(w, id, faults.PublicStatus, cmp.Or(faults.PublicCode, faults.PublicStatus))
 }
 
 // plain serves a request that stays HTTP.
@@ -147,7 +157,10 @@ func (f *Front) webSocket(w http.ResponseWriter, r *http.Request, id string, req
 	}
 	f.Registry.CountTunnel(id, func(c *control.TunnelCounters) { c.OpenWebSockets++ })
 	defer f.Registry.CountTunnel(id, func(c *control.TunnelCounters) { c.OpenWebSockets-- })
-	pass(conn, buffered.Reader, fromClient, response.Body, cancel)
+	// As a client that leaves: the rest follows.
+	active := watch(time.Duration(f.Registry.Faults(id).IdleTimeout), func() { _ = conn.Close() })
+	defer active.stop()
+	pass(conn, active.reader(buffered.Reader), fromClient, active.reader(response.Body), cancel)
 }
 
 // pass moves bytes until one side ends; then the other ends too.
@@ -163,6 +176,40 @@ func pass(conn net.Conn, client io.Reader, toOrigin *io.PipeWriter, origin io.Re
 	cancel()
 	_ = conn.Close() // makes the copy from the client end
 	copying.Wait()
+}
+
+// watcher ends a WebSocket over which nothing passes; a nil one watches nothing.
+type watcher struct {
+	timer   *time.Timer
+	timeout time.Duration
+}
+
+// watch calls end when nothing was read for the timeout; 0 is for ever.
+func watch(timeout time.Duration, end func()) *watcher {
+	if timeout == 0 {
+		return nil
+	}
+	return &watcher{time.AfterFunc(timeout, end), timeout}
+}
+
+func (w *watcher) stop() {
+	if w != nil {
+		w.timer.Stop()
+	}
+}
+
+// reader returns r, which tells the watcher of all that passes.
+func (w *watcher) reader(r io.Reader) io.Reader {
+	if w == nil {
+		return r
+	}
+	return io.TeeReader(r, w)
+}
+
+// Write notes that something passed.
+func (w *watcher) Write(p []byte) (int, error) {
+	w.timer.Reset(w.timeout)
+	return len(p), nil
 }
 
 func writeUpgrade(w io.Writer, header http.Header) error {

@@ -46,6 +46,8 @@ func TestAnswersWithoutAConnectorAreCloudflares(t *testing.T) {
 		{"what cloudflared asks for at its start", "update.argotunnel.com", "/", control.Faults{}, 404, "not found", ""},
 		{"DNS-over-HTTPS, by any name", "cloudflare-dns.com", "/dns-query", control.Faults{}, http.StatusTeapot, "", ""},
 		{"a status on command", "mqtt.example.com", "/", control.Faults{PublicStatus: 502}, 502, "error code: 502", ""},
+		{"with a number of Cloudflare's own", "mqtt.example.com", "/", control.Faults{PublicStatus: 530, PublicCode: 1016}, 530, "error code: 1016", ""},
+		{"with a page", "mqtt.example.com", "/", control.Faults{PublicStatus: 200, PublicBody: "<html>log in</html>"}, 200, "<html>log in</html>", ""},
 		{"a redirect on command", "mqtt.example.com", "/", control.Faults{PublicRedirect: "https://a.example.com/"}, 302, "", "https://a.example.com/"},
 		{
 			"an Access login", "mqtt.example.com", "/mqtt?x=1",

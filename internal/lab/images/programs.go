@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"mqtunnel/internal/lab/connector"
 )
 
 // Images that are made of one program. The tag ends in the hash of what the image
@@ -19,6 +21,7 @@ import (
 const (
 	worldName     = "mqtunnel-lab/world:v"
 	standInName   = "mqtunnel-lab/cloudflared:standin"
+	oldName       = "mqtunnel-lab/cloudflared:old"
 	realName      = "mqtunnel-lab/cloudflared:real"
 	worldPath     = "mqtunnel-lab"
 	connectorPath = "usr/local/bin/cloudflared"
@@ -43,6 +46,16 @@ func (s *Store) World(ctx context.Context) (Image, error) {
 func (s *Store) StandIn(ctx context.Context) (Image, error) {
 	return s.program(ctx, "./cmd/mqtunnel-lab/connector", "cloudflared-standin", func(program []byte) recipe {
 		return connectorRecipe(standInName, program)
+	})
+}
+
+// OldStandIn returns the image of the stand-in connector as a release that knows no
+// token files.
+func (s *Store) OldStandIn(ctx context.Context) (Image, error) {
+	return s.program(ctx, "./cmd/mqtunnel-lab/connector", "cloudflared-standin", func(program []byte) recipe {
+		r := connectorRecipe(oldName, program)
+		r.config.Env = append(r.config.Env, connector.OldVariable+"=1")
+		return r
 	})
 }
 

@@ -31,14 +31,14 @@ func (r *Registry) HostFaults(hostname string) control.Faults {
 	return r.Faults(id)
 }
 
-// TunnelDNS returns the resolver's fault for the hostnames of one tunnel alone.
-func (r *Registry) TunnelDNS(id string) string {
+// Own returns the faults of one tunnel alone.
+func (r *Registry) Own(id string) control.Faults {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if t, ok := r.tunnels[id]; ok {
-		return t.faults.DNS
+		return t.faults
 	}
-	return ""
+	return control.Faults{}
 }
 
 // SetWorld replaces the faults of the world.
@@ -112,7 +112,10 @@ func merge(world, own control.Faults) control.Faults {
 	set(&out.RegisterError, own.RegisterError)
 	set(&out.RegisterDelay, own.RegisterDelay)
 	set(&out.NoConfig, own.NoConfig)
-	set(&out.PublicStatus, own.PublicStatus)
+	if own.PublicStatus != 0 {
+		out.PublicStatus, out.PublicCode, out.PublicBody = own.PublicStatus, own.PublicCode, own.PublicBody
+	}
+	set(&out.IdleTimeout, own.IdleTimeout)
 	set(&out.PublicRedirect, own.PublicRedirect)
 	set(&out.AccessClientID, own.AccessClientID)
 	set(&out.AccessClientSecret, own.AccessClientSecret)

@@ -57,7 +57,8 @@ func (z *Zone) Answer(query *dns.Msg, transport string) *dns.Msg {
 		c.DNS[dns.TypeToString[q.Qtype]+" "+strings.TrimSuffix(name, ".")]++
 		c.DNSTransports[transport]++
 	})
-	switch z.fault(name) {
+	fault := z.fault(name, transport)
+	switch fault.DNS {
 	case control.DNSSilent:
 		return nil
 	case control.DNSServFail:
@@ -68,31 +69,62 @@ func (z *Zone) Answer(query *dns.Msg, transport string) *dns.Msg {
 		return reply
 	}
 	records, known := z.records(name, q.Qtype)
+	if fault.DNSAnswer != "" {
+		records, known = z.instead(fault.DNSAnswer, q.Qtype), true
+	}
 	if !known {
 		reply.Rcode = dns.RcodeNameError
 		return reply
 	}
 	for _, r := range records {
-		r.Header().Name = q.Name // in the spelling of the question
+		if r.Header().Name == "" {
+			r.Header().Name = q.Name // in the spelling of the question
+		}
 		reply.Answer = append(reply.Answer, r)
 	}
 	return reply
 }
 
-// fault returns how the resolver fails on a name.
-func (z *Zone) fault(name string) string {
+// fault returns the fault of a name over a transport: its tunnel's, or else the world's.
+func (z *Zone) fault(name, transport string) control.Faults {
 	plain := strings.TrimSuffix(name, ".")
+	applies := func(f control.Faults) bool {
+		over := f.DNSOver == "" || (f.DNSOver == control.OverHTTPS) == (transport == transportHTTPS)
+		return over && (f.DNS != "" || f.DNSAnswer != "")
+	}
 	if id, ok := z.Registry.Route(plain); ok {
-		if own := z.Registry.TunnelDNS(id); own != "" {
+		if own := z.Registry.Own(id); applies(own) {
 			return own
 		}
 	}
 	world := z.Registry.World()
 	matches := func(n string) bool { return strings.EqualFold(strings.TrimSuffix(n, "."), plain) }
-	if len(world.DNSNames) > 0 && !slices.ContainsFunc(world.DNSNames, matches) {
-		return ""
+	if !applies(world) || len(world.DNSNames) > 0 && !slices.ContainsFunc(world.DNSNames, matches) {
+		return control.Faults{}
 	}
-	return world.DNS
+	return world
+}
+
+// tunnels is the domain below which a tunnel's own name stands. Such names have
+// addresses that nobody can route to; only Cloudflare's proxy knows what they mean.
+const tunnels = ".cfargotunnel.com."
+
+// instead returns the records of an answer that is not the truth.
+func (z *Zone) instead(answer string, qtype uint16) []dns.RR {
+	if address, err := netip.ParseAddr(answer); err == nil {
+		return addresses([]netip.Addr{address}, qtype)
+	}
+	target := strings.ToLower(dns.Fqdn(answer))
+	out := []dns.RR{&dns.CNAME{Hdr: header(dns.TypeCNAME), Target: target}}
+	address := z.Public
+	if strings.HasSuffix(target, tunnels) {
+		address = netip.MustParseAddr("fd10:aec2:5dae::1")
+	}
+	for _, r := range addresses([]netip.Addr{address}, qtype) {
+		r.Header().Name = target
+		out = append(out, r)
+	}
+	return out
 }
 
 // records returns what a name has of a type; known is false for a name that

@@ -120,6 +120,42 @@ func TestDNSFailsOnCommand(t *testing.T) {
 	}
 }
 
+func TestTheDNSAnswersSomethingElseOnCommand(t *testing.T) {
+	const host = "mqtt.example.com"
+	moved := control.Faults{DNSAnswer: "192.0.2.7"}
+	tunnel := control.Faults{DNSAnswer: "b.cfargotunnel.com"}
+	over := func(f control.Faults, transport string) control.Faults { f.DNSOver = transport; return f }
+	for _, c := range []struct {
+		name             string
+		world, own       control.Faults
+		qtype            uint16
+		wantUDP, wantDoH string
+	}{
+		{"an address", control.Faults{}, moved, dns.TypeA, "192.0.2.7", "192.0.2.7"},
+		{"no address of the other family", control.Faults{}, moved, dns.TypeAAAA, "NOERROR", "NOERROR"},
+		{"plain DNS alone", control.Faults{}, over(moved, control.OverPlain), dns.TypeA, "192.0.2.7", "10.0.0.1"},
+		{"HTTPS alone", control.Faults{}, over(moved, control.OverHTTPS), dns.TypeA, "10.0.0.1", "192.0.2.7"},
+		{"a failure on plain DNS alone", control.Faults{}, over(control.Faults{DNS: control.DNSNXDomain}, control.OverPlain), dns.TypeA, "NXDOMAIN", "10.0.0.1"},
+		{"a tunnel's name shows, without IPv4", control.Faults{}, tunnel, dns.TypeA, "b.cfargotunnel.com.", "b.cfargotunnel.com."},
+		{"and with an address that leads nowhere", control.Faults{}, tunnel, dns.TypeAAAA, "b.cfargotunnel.com., fd10:aec2:5dae::1", "b.cfargotunnel.com., fd10:aec2:5dae::1"},
+		{"another name shows", control.Faults{}, control.Faults{DNSAnswer: "Home.example.net"}, dns.TypeA, "10.0.0.1, home.example.net.", "10.0.0.1, home.example.net."},
+		{"a name of the world", control.Faults{DNSAnswer: "192.0.2.7", DNSNames: []string{host}}, control.Faults{}, dns.TypeA, "192.0.2.7", "192.0.2.7"},
+		{"a tunnel's own first", control.Faults{DNSAnswer: "192.0.2.8"}, moved, dns.TypeA, "192.0.2.7", "192.0.2.7"},
+	} {
+		z, id := newZone(t)
+		if err := z.Registry.SetWorld(c.world); err != nil {
+			t.Fatal(err)
+		}
+		if err := z.Registry.SetTunnel(id, c.own); err != nil {
+			t.Fatal(err)
+		}
+		doh := text(z.Answer(new(dns.Msg).SetQuestion(dns.Fqdn(host), c.qtype), "https"))
+		if got := ask(z, c.qtype, host); got != c.wantUDP || doh != c.wantDoH {
+			t.Errorf("%s: got %s and over HTTPS %s, want %s and %s", c.name, got, doh, c.wantUDP, c.wantDoH)
+		}
+	}
+}
+
 func TestEveryTransportAnswers(t *testing.T) {
 	z, _ := newZone(t)
 	authority, err := ca.New()
@@ -159,6 +195,10 @@ func TestDNSOverHTTPSAnswersInEveryForm(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	alias := control.Faults{DNSAnswer: "home.example.net", DNSNames: []string{"alias.example.com"}}
+	if err := z.Registry.SetWorld(alias); err != nil {
+		t.Fatal(err)
+	}
 	get := httptest.NewRequest(http.MethodGet, "/dns-query?dns="+base64.RawURLEncoding.EncodeToString(wire), nil)
 	post := httptest.NewRequest(http.MethodPost, "/dns-query", bytes.NewReader(wire))
 	for _, r := range []*http.Request{get, post} {
@@ -172,6 +212,7 @@ func TestDNSOverHTTPSAnswersInEveryForm(t *testing.T) {
 	for query, want := range map[string]string{
 		"name=mqtt.example.com&type=A":    `{"Status":0,"TC":false,"RD":true,"RA":true,"AD":false,"CD":false,"Question":[{"name":"mqtt.example.com","type":1}],"Answer":[{"name":"mqtt.example.com","type":1,"TTL":5,"data":"10.0.0.1"}]}`,
 		"name=nothing.example.com&type=1": `{"Status":3,"TC":false,"RD":true,"RA":true,"AD":false,"CD":false,"Question":[{"name":"nothing.example.com","type":1}]}`,
+		"name=alias.example.com&type=A":   `{"Status":0,"TC":false,"RD":true,"RA":true,"AD":false,"CD":false,"Question":[{"name":"alias.example.com","type":1}],"Answer":[{"name":"alias.example.com","type":5,"TTL":5,"data":"home.example.net."},{"name":"home.example.net","type":1,"TTL":5,"data":"10.0.0.1"}]}`,
 	} {
 		w := httptest.NewRecorder()
 		z.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/dns-query?"+query, nil))

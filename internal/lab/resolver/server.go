@@ -11,10 +11,14 @@ import (
 	"net"
 	"net/http"
 	"strconv"
+	"strings"
 
 	"github.com/miekg/dns"
 	"golang.org/x/sync/errgroup"
 )
+
+// transportHTTPS is what queries over HTTPS are counted as.
+const transportHTTPS = "https"
 
 // maxQueryBytes is the size of the largest DNS message.
 const maxQueryBytes = 65535
@@ -89,7 +93,7 @@ func (z *Zone) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
-	reply := z.Answer(query, "https")
+	reply := z.Answer(query, transportHTTPS)
 	if reply == nil {
 		<-r.Context().Done() // silent, as on the other transports
 		return
@@ -137,7 +141,7 @@ func (z *Zone) serveJSON(w http.ResponseWriter, r *http.Request, name string) {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
-	reply := z.Answer(new(dns.Msg).SetQuestion(dns.Fqdn(name), qtype), "https")
+	reply := z.Answer(new(dns.Msg).SetQuestion(dns.Fqdn(name), qtype), transportHTTPS)
 	if reply == nil {
 		<-r.Context().Done() // silent, as on the other transports
 		return
@@ -155,7 +159,7 @@ func (z *Zone) serveJSON(w http.ResponseWriter, r *http.Request, name string) {
 	for _, record := range reply.Answer {
 		h := record.Header()
 		data := record.String()[len(h.String()):]
-		answer.Answer = append(answer.Answer, jsonRecord{Name: name, Type: h.Rrtype, TTL: h.Ttl, Data: data})
+		answer.Answer = append(answer.Answer, jsonRecord{Name: strings.TrimSuffix(h.Name, "."), Type: h.Rrtype, TTL: h.Ttl, Data: data})
 	}
 	w.Header().Set("Content-Type", "application/dns-json")
 	_ = json.NewEncoder(w).Encode(answer) // the client may have left

@@ -173,6 +173,29 @@ func TestThePublicCertificateFailsForItsHostnameAlone(t *testing.T) {
 	}
 }
 
+func TestAQuietWebSocketIsClosedOnCommandAndABusyOneIsNot(t *testing.T) {
+	l := startLab(t)
+	c := l.tunnel(t, "mqtt.example.com", echo(t).URL)
+	l.connect(t, c, "http2", 0)
+	const idle = 500 * time.Millisecond
+	if err := l.SetTunnelFaults(t.Context(), c.TunnelID, control.Faults{IdleTimeout: control.Duration(idle)}); err != nil {
+		t.Fatal(err)
+	}
+	ws, _, err := l.dial(t)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = ws.CloseNow() }()
+	for began := time.Now(); time.Since(began) < 2*idle; {
+		roundTrip(t, ws, "busy")
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), waitTime)
+	defer cancel()
+	if _, _, err := ws.Read(ctx); err == nil || ctx.Err() != nil {
+		t.Errorf("got %v, %v; want the connection closed by the edge", err, ctx.Err())
+	}
+}
+
 func TestWhatTheControlInterfaceRefuses(t *testing.T) {
 	l := startLab(t)
 	c := l.tunnel(t, "mqtt.example.com", "http://127.0.0.1:1")
