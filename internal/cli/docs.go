@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"mqtunnel/internal/doctor"
 	"mqtunnel/internal/remedy"
 )
 
@@ -43,12 +44,22 @@ func ExitCodesMarkdown() string {
 		{remedy.OK, "done, or already so"},
 		{remedy.Failed, "failed, no class fits"},
 		{remedy.Usage, "the command line is wrong"},
-		{remedy.No, "it works, but the answer is no: `status` is not healthy, `up` is not ready"},
+		{remedy.No, "it works, but the answer is no: `doctor` found a fault, `status` is not healthy, `up` is not ready"},
 		{remedy.Input, "you must supply or correct something: token, `.env`, an edited file, another directory's project"},
 		{remedy.Engine, "the Docker Engine cannot be reached or is too old"},
 		{remedy.Interrupted, "interrupted"},
 	} {
 		fmt.Fprintf(&b, "| %d | %s |\n", c.code, c.meaning)
+	}
+	return b.String()
+}
+
+// ChecksMarkdown returns the table of doctor's checks of the README.
+func ChecksMarkdown() string {
+	var b strings.Builder
+	b.WriteString("| code | check | what holds when all is well | else |\n|---|---|---|---|\n")
+	for _, c := range doctor.Checks() {
+		fmt.Fprintf(&b, "| %s | `%s` | %s | %s |\n", c.Code, c.ID, cell(c.Title), cell(c.Remedy))
 	}
 	return b.String()
 }

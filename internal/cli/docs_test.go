@@ -26,7 +26,7 @@ func TestTheReadmeSaysWhatTheProgramDoes(t *testing.T) {
 	was := string(text)
 	now := was
 	for name, table := range map[string]string{
-		"commands": CommandsMarkdown(), "exit codes": ExitCodesMarkdown(), "settings": config.Markdown(),
+		"commands": CommandsMarkdown(), "exit codes": ExitCodesMarkdown(), "settings": config.Markdown(), "checks": ChecksMarkdown(),
 	} {
 		begin, end := "<!-- begin: "+name+" -->\n", "<!-- end: "+name+" -->"
 		before, rest, ok := strings.Cut(now, begin)

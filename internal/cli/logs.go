@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -16,6 +17,7 @@ import (
 
 	"mqtunnel/internal/display"
 	"mqtunnel/internal/lifecycle"
+	"mqtunnel/internal/mosquitto"
 	"mqtunnel/internal/plan"
 	"mqtunnel/internal/remedy"
 )
@@ -214,7 +216,8 @@ func (p *logPrinter) print(e lifecycle.LogEntry) error {
 // container's health check, which comes without a password and is refused. Others
 // cannot borrow the remark: they do not come from the container itself.
 func ownCheck(text string) bool {
-	return strings.Contains(text, " mqtunnel-health [127.0.0.1:")
+	e := mosquitto.NewLogReader("").Event(mosquitto.ParseLine(text))
+	return e.Kind == mosquitto.EventRefused && e.ClientID == "mqtunnel-health" && strings.HasPrefix(e.Address, "127.0.0.1:")
 }
 
 // elsewhere says so when the running project of this name belongs to another
@@ -242,38 +245,45 @@ func (s *session) reading(ctx context.Context) (project string, o plan.Observed,
 		s.elsewhere(project, o)
 		return project, o, nil
 	}
-	managed, err := s.engine.Managed(ctx)
+	running, err := s.running(ctx)
 	if err != nil {
 		return "", o, err
 	}
-	var found []string
-	for _, c := range managed {
-		if name := c.Project(); !slices.Contains(found, name) {
-			found = append(found, name)
-		}
-	}
-	switch len(found) {
+	switch len(running) {
 	case 0:
 		return "", o, remedy.Errorf(remedy.Input, "go to the project's directory, or name it with -C",
 			"%s is no project directory, and no mqtunnel project runs on this Engine", s.dir)
 	case 1:
-		if o, err = s.engine.Observe(ctx, plan.Query{Project: found[0]}); err != nil {
-			return "", o, err
-		}
-		dir := ""
-		if len(o.Containers) > 0 {
-			dir = o.Containers[0].Labels[plan.LabelWorkingDir]
-		}
-		s.note(fmt.Sprintf("this is no project directory; showing project %s in %s", found[0], dir))
-		if dir != "" && dir != s.dir {
-			if elsewhere, lerr := s.app.session(dir); lerr == nil {
+		for name, dir := range running {
+			s.note(fmt.Sprintf("this is no project directory; showing project %s in %s", name, dir))
+			project = name
+			if elsewhere, lerr := s.app.session(dir); lerr == nil && dir != "" {
 				s.dir, s.settings = dir, elsewhere.settings
 			}
 		}
-		return found[0], o, nil
+		o, err = s.engine.Observe(ctx, plan.Query{Project: project})
+		return project, o, err
 	default:
-		slices.Sort(found)
-		return "", o, remedy.Errorf(remedy.Input, "name one with -C DIR or -p NAME",
-			"%s is no project directory, and several projects run on this Engine: %s", s.dir, strings.Join(found, ", "))
+		return "", o, severalProjects(s.dir, running)
 	}
+}
+
+// running returns the mqtunnel projects on the Engine, each with its directory as
+// far as its containers tell.
+func (s *session) running(ctx context.Context) (map[string]string, error) {
+	managed, err := s.engine.Managed(ctx)
+	if err != nil {
+		return nil, err
+	}
+	found := map[string]string{}
+	for _, c := range managed {
+		found[c.Project()] = c.Labels[plan.LabelWorkingDir]
+	}
+	return found, nil
+}
+
+// severalProjects is about a directory without a project on an Engine with several.
+func severalProjects(dir string, running map[string]string) error {
+	return remedy.Errorf(remedy.Input, "name one with -C DIR or -p NAME",
+		"%s is no project directory, and several projects run on this Engine: %s", dir, strings.Join(slices.Sorted(maps.Keys(running)), ", "))
 }

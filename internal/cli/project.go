@@ -53,10 +53,6 @@ func (s *session) renderFrom(ctx context.Context, d *render.Directory, tokenChan
 	if err != nil {
 		return render.Rendered{}, err
 	}
-	// The token and the project come from the settings, whatever -p or the
-	// reading of .env by Compose would say.
-	env[config.KeyToken] = s.settings.Token.Reveal() // becomes the content of a file
-	env[config.KeyProject] = s.settings.Project
 	return d.Render(ctx, s.settings, env, tokenChanged, newRevision)
 }
 

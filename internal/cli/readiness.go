@@ -33,19 +33,11 @@ func (s *session) readiness(ctx context.Context, p plan.Project, to []probe.Conn
 	if err != nil {
 		return lifecycle.Readiness{}, err
 	}
-	target := probe.Target{ConnectTo: to, Username: mosquitto.ProbeUser, Password: s.settings.ProbePassword}
-	for _, r := range to {
-		s.note(fmt.Sprintf("connecting to %s:%s for %s:%s, as --connect-to says", r.ToHost, r.ToPort, r.Host, r.Port))
-	}
-	if s.settings.AccessID != "" {
-		target.Headers = map[string]secret.Text{
-			"CF-Access-Client-Id": secret.New(s.settings.AccessID), "CF-Access-Client-Secret": s.settings.AccessSecret,
-		}
-	}
+	s.noteConnectTo(to)
 	return lifecycle.Readiness{
 		Project: p, Service: brokerService, Hostname: s.settings.Hostname,
 		Expect: probe.Expect{Anonymous: s.settings.AllowAnonymous},
-		View:   view, Public: target, Topic: view.Request.Topic, Patient: s.app.interactive() && !s.app.flags.quiet,
+		View:   view, Public: s.publicTarget(to), Topic: view.Request.Topic, Patient: s.app.interactive() && !s.app.flags.quiet,
 	}, nil
 }
 
@@ -62,15 +54,11 @@ func (s *session) view(ctx context.Context, p plan.Project) (lifecycle.View, err
 		Request: probe.Request{
 			Broker: plan.ServiceBroker, WebSocketPort: webSocketPort, PlainPort: plainPort,
 			Username: mosquitto.ProbeUser, Password: s.settings.ProbePassword, Topic: topic, Metrics: metrics,
-			Dial: []string{"region1.v2.argotunnel.com:7844", "region2.v2.argotunnel.com:7844"},
 		},
 	}
 	for _, svc := range p.Services {
 		if svc.Name == plan.ServiceConnector {
-			v.Image = svc.Image
-			if len(svc.Spec.Networks) > 0 {
-				v.Network = svc.Spec.Networks[0].Network
-			}
+			v.Service = svc
 		}
 	}
 	return v, nil

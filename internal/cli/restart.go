@@ -89,7 +89,7 @@ func (a *App) restart(ctx context.Context, only []string, o upOptions) error {
 	ready, err := lifecycle.Await(ctx, s.engine, readiness, s.show)
 	s.progress.End()
 	if err != nil {
-		return err
+		return s.diagnosed(ctx, err)
 	}
 	fmt.Fprintf(a.Out, "ready: %s\n", lifecycle.PublicURL(ready.Hostname))
 	return nil

@@ -46,7 +46,7 @@ Begin with: mqtunnel token set, then mqtunnel up.`,
 	f.BoolVar(&a.flags.noWait, "no-wait-lock", false, "stop when another mqtunnel is at work here, do not wait for it")
 	f.BoolVar(&a.flags.debug, "debug", false, "show the calls to the Docker Engine")
 
-	everyday := []*cobra.Command{a.upCommand(), a.downCommand(), a.statusCommand(), a.logsCommand(), a.userCommand(), a.tokenCommand()}
+	everyday := []*cobra.Command{a.upCommand(), a.downCommand(), a.statusCommand(), a.logsCommand(), a.userCommand(), a.doctorCommand(), a.tokenCommand()}
 	for _, c := range everyday {
 		c.GroupID = groupEveryday
 	}
@@ -57,7 +57,7 @@ Begin with: mqtunnel token set, then mqtunnel up.`,
 	root.AddCommand(everyday...)
 	root.AddCommand(more...)
 	root.AddCommand(a.probeCommand())
-	root.SetHelpCommand(helpCommand(root))
+	root.SetHelpCommand(a.helpCommand(root))
 	root.InitDefaultCompletionCmd()
 	for _, c := range root.Commands() {
 		if c.Name() == "completion" {
@@ -89,13 +89,23 @@ func unknownCommand(cmd *cobra.Command, name string) error {
 }
 
 // helpCommand is cobra's, with an exit code for what there is no help about.
-func helpCommand(root *cobra.Command) *cobra.Command {
+func (a *App) helpCommand(root *cobra.Command) *cobra.Command {
 	return &cobra.Command{
-		Use:     "help [COMMAND...]",
-		Short:   "Show the help of a command",
-		Example: "  mqtunnel help token set",
+		Use: "help [COMMAND...]", GroupID: groupMore,
+		Short: "Show the help of a command, or explain a check of doctor",
+		Example: `  mqtunnel help token set
+  mqtunnel help MQT-S03`,
 		RunE: func(_ *cobra.Command, args []string) error {
 			about, rest, err := root.Find(args)
+			if (err != nil || len(rest) > 0) && len(args) == 1 {
+				if c, found := findCheck(args[0]); found {
+					a.explainCheck(c)
+					return nil
+				}
+				if strings.HasPrefix(strings.ToUpper(args[0]), checkPrefix) {
+					return unknownCheck(root, args[0])
+				}
+			}
 			if err != nil || len(rest) > 0 {
 				return unknownCommand(about, args[len(args)-max(len(rest), 1)])
 			}

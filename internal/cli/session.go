@@ -173,7 +173,7 @@ func (s *session) environment() (map[string]string, error) {
 	for _, d := range render.Dialects([]byte(text), keys, maps.Clone(vars)) {
 		return nil, remedy.Errorf(remedy.Input, d.Fix, "%s", d)
 	}
-	return render.Environment(vars, []byte(text))
+	return render.Variables(s.settings, vars, []byte(text))
 }
 
 // rendered reports whether the directory has a Compose file of ours.

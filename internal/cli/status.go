@@ -11,9 +11,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"mqtunnel/internal/display"
+	"mqtunnel/internal/doctor"
 	"mqtunnel/internal/lifecycle"
 	"mqtunnel/internal/plan"
-	"mqtunnel/internal/probe"
 	"mqtunnel/internal/render"
 )
 
@@ -84,8 +84,10 @@ type hostnameJSON struct {
 }
 
 type problemJSON struct {
-	Text string `json:"text"`
-	Hint string `json:"hint,omitempty"`
+	Code     string   `json:"code,omitempty"`
+	Text     string   `json:"text"`
+	Evidence []string `json:"evidence,omitempty"`
+	Hint     string   `json:"hint,omitempty"`
 }
 
 func (a *App) status(ctx context.Context, live bool) error {
@@ -98,26 +100,34 @@ func (a *App) status(ctx context.Context, live bool) error {
 	if err != nil {
 		return err
 	}
-	q := lifecycle.Inquiry{
-		Project: project, Observed: observed, Service: brokerService, Hostname: s.settings.Hostname,
-		Expect: probe.Expect{Anonymous: s.settings.AllowAnonymous},
-	}
-	if live {
-		if q.Live, err = s.liveView(ctx); err != nil {
+	e := doctor.Glance(ctx, s.atHand(project))
+	if live || e.Project.Status == nil {
+		q := lifecycle.Inquiry{Project: project, Observed: observed}
+		if live {
+			if q.Live, err = s.liveView(ctx); err != nil {
+				return err
+			}
+		}
+		asked, err := lifecycle.Inquire(ctx, s.engine, q)
+		if err != nil {
 			return err
 		}
+		// What the connector itself told is newer than its log.
+		e.Project.Status, e.Inside = &asked, doctor.InsideEvidence{Report: asked.Inside, Err: asked.InsideErr, From: plan.ServiceConnector}
 	}
-	st, err := lifecycle.Inquire(ctx, s.engine, q)
-	if err != nil {
-		return err
+	if ctx.Err() != nil {
+		return ctx.Err()
 	}
+	st := *e.Project.Status
 	out, err := s.statusJSON(project, observed, st)
 	if err != nil {
 		return err
 	}
-	if len(observed.Containers) > 0 {
-		out.Warnings = append(out.Warnings, s.pending(ctx)...)
+	out.judge(doctor.Judge(e), cleaner{secretsOf(s.dir, a.Environ)})
+	if st.InsideErr != nil {
+		out.Problems = append(out.Problems, problemJSON{Text: st.InsideErr.Error(), Hint: "without a look from inside: mqtunnel status"})
 	}
+	out.Healthy = len(out.Problems) == 0
 	if a.json {
 		if err := writeJSON(a.Out, out); err != nil {
 			return err
@@ -131,22 +141,20 @@ func (a *App) status(ctx context.Context, live bool) error {
 	return nil
 }
 
-// pending says when what runs is not what the directory asks for: the settings
-// changed since, or cannot be carried out.
-func (s *session) pending(ctx context.Context) []string {
-	if !s.rendered() {
-		return nil
+// judge takes over what the checks found. What is wrong with the files is a warning
+// here: it says nothing of what runs.
+func (s *statusJSON) judge(d doctor.Diagnosis, c cleaner) {
+	for _, r := range d.Findings() {
+		f := findingOf(r, c.clean)
+		switch {
+		case r.Status == doctor.Warned:
+			s.Warnings = append(s.Warnings, f.Sentence)
+		case r.Layer == doctor.LayerFiles:
+			s.Warnings = append(s.Warnings, f.Sentence+": "+f.Remedy)
+		default:
+			s.Problems = append(s.Problems, problemJSON{Code: f.Code, Text: f.Sentence, Evidence: f.Evidence, Hint: f.hint()})
+		}
 	}
-	s.needProbe()
-	_, r, err := s.render(ctx, false)
-	if err != nil {
-		return []string{"the project cannot be rendered as it is now: " + err.Error()}
-	}
-	o, err := s.engine.Observe(ctx, query(r.Project))
-	if err != nil || plan.Up(r.Project, o, plan.Options{}).Empty() {
-		return nil
-	}
-	return []string{"what runs is not what the settings say: mqtunnel up makes it so, mqtunnel up --dry-run shows what would change"}
 }
 
 // liveView says how to look from inside.
@@ -169,16 +177,15 @@ func (s *session) statusJSON(project string, observed plan.Observed, st lifecycl
 		return statusJSON{}, err
 	}
 	out := statusJSON{
-		Schema: schema, Project: project, Directory: s.dir, Healthy: st.Healthy(),
+		Schema: schema, Project: project, Directory: s.dir,
 		Anonymous: s.settings.AllowAnonymous, Users: append([]string{}, d.Passwords.Users()...),
-		Warnings: append([]string{}, lifecycle.Weaker(s.settings.AllowAnonymous, s.settings.LAN.String())...),
-		Problems: []problemJSON{},
+		Warnings: []string{}, Problems: []problemJSON{},
 	}
 	for _, svc := range st.Services {
 		out.Services = append(out.Services, serviceOf(svc))
-	}
-	for _, p := range st.Problems {
-		out.Problems = append(out.Problems, problemJSON{Text: p.Text, Hint: p.Hint})
+		if svc.LogErr != nil {
+			out.Warnings = append(out.Warnings, fmt.Sprintf("the log of %s could not be read, and what it would tell is not known: %v", svc.Service, svc.LogErr))
+		}
 	}
 	out.Tunnel = tunnelOf(observed, st)
 	if names := st.Hostnames(brokerService); s.settings.Hostname != "" {
@@ -245,7 +252,14 @@ func (a *App) printStatus(s statusJSON) {
 	}
 	fmt.Fprintf(out, "project %s in %s: %s\n", s.Project, s.Directory, verdict)
 	for _, p := range s.Problems {
-		fmt.Fprintf(out, "%s %s\n", out.Paint(display.Bad, "problem:"), out.Fit("problem: ", display.Safe(p.Text)))
+		text := p.Text
+		if p.Code != "" {
+			text = p.Code + ": " + text
+		}
+		fmt.Fprintf(out, "%s %s\n", out.Paint(display.Bad, "problem:"), out.Fit("problem: ", display.Safe(text)))
+		for _, l := range p.Evidence {
+			fmt.Fprintf(out, "%s %s\n", out.Paint(display.Faint, "seen:"), out.Fit("seen: ", display.Safe(l)))
+		}
 		for l := range strings.SplitSeq(p.Hint, "\n") {
 			if l != "" {
 				fmt.Fprintf(out, "%s %s\n", out.Paint(display.Cyan, "hint:"), out.Fit("hint: ", display.Safe(l)))

@@ -2,14 +2,19 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"mqtunnel/internal/config"
 	"mqtunnel/internal/display"
+	"mqtunnel/internal/doctor"
 	"mqtunnel/internal/lifecycle"
+	"mqtunnel/internal/mosquitto"
 	"mqtunnel/internal/probe"
 	"mqtunnel/internal/remedy"
+	"mqtunnel/internal/secret"
 )
 
 // finish waits until a message flows, and tells people what they need.
@@ -31,10 +36,35 @@ func (u *upRun) finish(ctx context.Context, to []probe.ConnectTo) error {
 	ready, err := lifecycle.Await(ctx, u.engine, readiness, u.show)
 	u.progress.End()
 	if err != nil {
-		return err
+		return u.diagnosed(ctx, err)
 	}
 	u.success(ready)
 	return u.firstUser(ctx)
+}
+
+// glanceTimeout bounds what a project that is not ready is looked at once more.
+const glanceTimeout = 2 * time.Second
+
+// diagnosed adds to the error of a project that is not ready the code under which
+// doctor knows what is wrong, as far as a glance tells.
+func (s *session) diagnosed(ctx context.Context, err error) error {
+	if remedy.CodeOf(err) != remedy.No || ctx.Err() != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, glanceTimeout)
+	defer cancel()
+	hint := "mqtunnel doctor looks at everything"
+	e := doctor.Glance(ctx, s.atHand(s.settings.Project))
+	if met, ok := errors.AsType[*probe.Error](err); ok {
+		e.Public.Trips = []doctor.Trip{{Err: met}}
+	}
+	for _, f := range doctor.Judge(e).Findings() {
+		if f.Status == doctor.Failed && f.Layer != doctor.LayerFiles && f.Layer != doctor.LayerHost {
+			hint = fmt.Sprintf("%s: mqtunnel help %s explains it, mqtunnel doctor looks at everything", f.Code, f.Code)
+			break
+		}
+	}
+	return &remedy.Error{Code: remedy.No, Err: err, Hint: strings.TrimPrefix(remedy.HintOf(err)+"\n"+hint, "\n")}
 }
 
 // success prints what clients need.
@@ -88,6 +118,24 @@ func (s *session) weaker() {
 	}
 	for _, text := range lifecycle.Weaker(s.settings.AllowAnonymous, s.settings.LAN.String()) {
 		s.warn(text)
+	}
+}
+
+// publicTarget says how to connect from outside, but to where.
+func (s *session) publicTarget(to []probe.ConnectTo) probe.Target {
+	target := probe.Target{ConnectTo: to, Username: mosquitto.ProbeUser, Password: s.settings.ProbePassword}
+	if s.settings.AccessID != "" {
+		target.Headers = map[string]secret.Text{
+			"CF-Access-Client-Id": secret.New(s.settings.AccessID), "CF-Access-Client-Secret": s.settings.AccessSecret,
+		}
+	}
+	return target
+}
+
+// noteConnectTo tells which connections go elsewhere than the DNS says.
+func (s *session) noteConnectTo(to []probe.ConnectTo) {
+	for _, r := range to {
+		s.note(fmt.Sprintf("connecting to %s:%s for %s:%s, as --connect-to says", r.ToHost, r.ToPort, r.Host, r.Port))
 	}
 }
 

@@ -212,7 +212,7 @@ func (s *session) hostname(ctx context.Context) string {
 	if err != nil {
 		return unknown
 	}
-	st, err := lifecycle.Inquire(ctx, s.engine, lifecycle.Inquiry{Project: s.settings.Project, Observed: o, Service: brokerService})
+	st, err := lifecycle.Inquire(ctx, s.engine, lifecycle.Inquiry{Project: s.settings.Project, Observed: o})
 	if names := st.Hostnames(brokerService); err == nil && len(names) > 0 {
 		return names[0]
 	}

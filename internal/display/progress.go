@@ -75,6 +75,13 @@ func (p *Progress) line(style Style, word, text string) {
 	fmt.Fprintf(p.out, "%s %s\n", p.out.Paint(style, word), p.out.Fit(word+" ", text))
 }
 
+// Doing shows what is going on now, on a terminal and unless quiet.
+func (p *Progress) Doing(text string) {
+	if !p.quiet {
+		p.status(Safe(text))
+	}
+}
+
 // status shows what is going on now, on a terminal only.
 func (p *Progress) status(text string) {
 	if !p.out.Terminal || text == "" {

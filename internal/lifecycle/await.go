@@ -223,7 +223,7 @@ func (w *waiter) alive(ctx context.Context, stage Stage, service string, v view)
 	if service == plan.ServiceBroker {
 		t = brokerTrouble(d, v, w.restarts[service])
 	} else {
-		t = connectorTrouble(d, v, time.Since(w.began)).withDials(v.cause.ID, w.looks.last.report.Dials)
+		t = connectorTrouble(d, v, time.Since(w.began)).withEdge(v.cause.ID, w.looks.last.report.Edge)
 	}
 	if t.hopeless {
 		return d, notReady(stage, t.String(), t.hint)
@@ -265,7 +265,12 @@ func describeConnection(c cloudflared.Event) string {
 
 // notReady is the answer of a stage that will not come.
 func notReady(stage Stage, saw, hint string) error {
-	return remedy.Errorf(remedy.No, strings.TrimSpace(hint+"\nthe containers are left running: mqtunnel logs, mqtunnel status"), "not ready: %s: %s", stage, saw)
+	return notReadyFor(stage, errors.New(saw), hint)
+}
+
+// notReadyFor is notReady for an error that callers may want to look at.
+func notReadyFor(stage Stage, saw error, hint string) error {
+	return remedy.Errorf(remedy.No, strings.TrimSpace(hint+"\nthe containers are left running: mqtunnel logs, mqtunnel status"), "not ready: %s: %w", stage, saw)
 }
 
 // explain turns the end of the wait into what a person needs: what was waited for

@@ -94,7 +94,7 @@ func newHouse(t *testing.T) *house {
 		Project: h.project, Service: brokerURL, Topic: topic, Timeout: time.Minute,
 		Public: probe.Target{ConnectTo: []probe.ConnectTo{to}, RootCAs: roots, Username: mosquitto.ProbeUser, Password: settings.ProbePassword},
 		View: View{
-			Project: h.project.Name, Image: h.lab.Cloudflared, Network: h.project.Networks[0].Name, Binary: secret.New(string(program)),
+			Project: h.project.Name, Service: h.service(plan.ServiceConnector), Binary: secret.New(string(program)),
 			Request: probe.Request{
 				Broker: "mosquitto", WebSocketPort: 9001, PlainPort: 1883, Username: mosquitto.ProbeUser, Password: settings.ProbePassword,
 				Topic: topic, Metrics: "127.0.0.1:20241",
@@ -102,6 +102,16 @@ func newHouse(t *testing.T) *house {
 		},
 	}
 	return h
+}
+
+// service returns one of the project's services.
+func (h *house) service(name string) plan.Service {
+	h.t.Helper()
+	i := slices.IndexFunc(h.project.Services, func(s plan.Service) bool { return s.Name == name })
+	if i < 0 {
+		h.t.Fatalf("the project has no %s", name)
+	}
+	return h.project.Services[i]
 }
 
 func (h *house) observe() plan.Observed {
@@ -172,6 +182,7 @@ func TestAProjectInALab(t *testing.T) {
 		{"a look that is cut short leaves nothing", cutShort},
 		{"a look from a dead namespace is repeated once", deadNamespace},
 		{"a look without a connector is from the network", fromTheNetwork},
+		{"a look at the way out finds what blocks it", wayOut},
 		{"leftovers are swept", leftovers},
 		{"status looks from inside", liveStatus},
 		{"thousands of public hostnames are no trouble", manyHostnames},
@@ -283,16 +294,16 @@ func liveStatus(h *house) {
 		t.Fatal(err)
 	}
 	for name, live := range map[string]*View{"": nil, "live": &h.ready.View} {
-		st, err := Inquire(t.Context(), h.e, Inquiry{Project: h.project.Name, Observed: h.observe(), Service: brokerURL, Live: live})
-		if err != nil || !st.Healthy() || len(st.Connections) == 0 || st.ConnectorID == "" || (live != nil) != (st.Inside != nil) {
+		st, err := Inquire(t.Context(), h.e, Inquiry{Project: h.project.Name, Observed: h.observe(), Live: live})
+		if err != nil || st.InsideErr != nil || len(st.Connections) == 0 || st.ConnectorID == "" || (live != nil) != (st.Inside != nil) {
 			t.Errorf("%s: %+v, %v", name, st, err)
 		}
 	}
 	broken := h.ready.View
 	broken.Binary = secret.New("#!/nothing\n")
-	st, err := Inquire(t.Context(), h.e, Inquiry{Project: h.project.Name, Observed: h.observe(), Service: brokerURL, Live: &broken})
-	if err != nil || len(st.Problems) != 1 || !strings.HasPrefix(st.Problems[0].Text, "look from inside the network: ") || len(st.Services) != 2 {
-		t.Errorf("where no probe runs: %+v, %v", st.Problems, err)
+	st, err := Inquire(t.Context(), h.e, Inquiry{Project: h.project.Name, Observed: h.observe(), Live: &broken})
+	if err != nil || !strings.HasPrefix(fmt.Sprint(st.InsideErr), "look from inside the network: ") || len(st.Services) != 2 {
+		t.Errorf("where no probe runs: %v, %v", st.InsideErr, err)
 	}
 }
 
@@ -344,9 +355,9 @@ func timeouts(h *house) {
 		}
 	}()
 	r := h.ready
-	r.Timeout, r.Patient = 6*time.Second, true
+	r.Timeout, r.Patient = 15*time.Second, true // long enough for a busy machine to come so far
 	events, _, err := h.await(t.Context(), r)
-	if remedy.CodeOf(err) != remedy.No || !strings.HasPrefix(fmt.Sprint(err), "not ready: public: wss://"+publicName) || !strings.HasSuffix(fmt.Sprint(err), "(waited 6s)") {
+	if remedy.CodeOf(err) != remedy.No || !strings.HasPrefix(fmt.Sprint(err), "not ready: public: wss://"+publicName) || !strings.HasSuffix(fmt.Sprint(err), "(waited 15s)") {
 		t.Errorf("%v after %q", err, events)
 	}
 	if n := len(slices.DeleteFunc(events, func(e string) bool { return !strings.HasPrefix(e, "public! ") })); n != 1 {

@@ -26,75 +26,92 @@ type Prober interface {
 
 // View is from where a probe looks and what it is to find out.
 type View struct {
-	Project   string        // Compose project, for the label
-	Connector string        // container ID; "" looks from the network at once
-	Image     string        // image reference to make the probe's container from
-	Network   string        // network to look from when the connector is down
-	Binary    secret.Text   // mqtunnel for the Engine's platform
-	Request   probe.Request // holds the probe account's password
+	Project   string // Compose project, for the label
+	Connector string // container ID; "" looks from the network at once
+	// Service is the connector's: its image is what the probe's container is made
+	// from, and when the connector is down its networks, name servers and extra hosts
+	// are what that container has.
+	Service plan.Service
+	Binary  secret.Text   // mqtunnel for the Engine's platform
+	Request probe.Request // holds the probe account's password
 }
+
+// Place is from where a look was.
+type Place string
+
+// The places.
+const (
+	PlaceConnector Place = "cloudflared" // the connector's network namespace
+	PlaceNetwork   Place = "network"     // the networks that the connector would have
+)
 
 // probeMemory bounds the probe's memory, in bytes.
 const probeMemory = 128 << 20
 
-// errRestarted says that the connector restarted while the probe was looking:
+// ErrRestarted says that the connector restarted while the probe was looking:
 // it then sat in a dead network namespace and saw nothing but that.
-var errRestarted = errors.New("the connector restarted meanwhile")
+var ErrRestarted = errors.New("the connector restarted meanwhile")
 
 // errGone says that the probe's container ended and removed itself, log and all,
 // before its log was opened: on a busy machine the Engine may take longer to answer
 // than the probe to look.
 var errGone = errors.New("its container was gone before its report was read")
 
-// Look runs the probe once in a short-lived container and returns its report.
-// While the connector runs the probe shares its network namespace, and sees
-// exactly what the connector sees; else it looks from the project's network. A
-// report from a namespace that died meanwhile is discarded and the look is
-// repeated once, and so is one whose report was lost. Probes of the project that a
-// killed run left are removed first. When ctx ends, the container is removed all the
-// same.
-func Look(ctx context.Context, e Prober, v View) (probe.Report, error) {
+// Look runs the probe once in a short-lived container and returns its report, and
+// from where it looked. While the connector runs, or is paused, the probe shares
+// its network namespace, and sees exactly what the connector sees; else it looks
+// from the project's network. A report from a namespace that died meanwhile is
+// discarded and the look is repeated once, and so is one whose report was lost.
+// Probes of the project that a killed run left are removed first. When ctx ends,
+// the container is removed all the same.
+func Look(ctx context.Context, e Prober, v View) (probe.Report, Place, error) {
 	// What cannot be removed now keeps nobody from looking: the next look tries again.
 	_ = Sweep(ctx, e, v.Project, false)
-	report, err := look(ctx, e, v)
-	if errors.Is(err, errRestarted) || errors.Is(err, errGone) {
-		report, err = look(ctx, e, v)
+	report, place, err := look(ctx, e, v)
+	if errors.Is(err, ErrRestarted) || errors.Is(err, errGone) {
+		report, place, err = look(ctx, e, v)
 	}
 	switch {
 	case err == nil:
-		return report, nil
+		return report, place, nil
 	case ctx.Err() != nil:
 		// Whatever broke did so because the caller gave up: the container goes while
 		// its log is still being opened.
-		return probe.Report{}, ctx.Err()
+		return probe.Report{}, place, ctx.Err()
 	default:
-		return probe.Report{}, fmt.Errorf("look from inside the network: %w", err)
+		return probe.Report{}, place, fmt.Errorf("look from inside the network: %w", err)
 	}
 }
 
-func look(ctx context.Context, e Prober, v View) (probe.Report, error) {
-	mode, started := "", time.Time{}
-	if v.Connector != "" {
-		before, err := e.Inspect(ctx, v.Connector)
-		if err != nil {
-			return probe.Report{}, err
-		}
-		if before.State == plan.StateRunning {
-			mode, started = "container:"+before.ID, before.StartedAt
-		}
+func look(ctx context.Context, e Prober, v View) (probe.Report, Place, error) {
+	if v.Connector == "" {
+		report, err := inContainer(ctx, e, v, "")
+		return report, PlaceNetwork, err
 	}
-	report, err := inContainer(ctx, e, v, mode)
-	if mode != "" {
-		after, ierr := e.Inspect(ctx, v.Connector)
-		switch {
-		case ierr != nil && err == nil:
-			return probe.Report{}, ierr // nobody knows then what was looked at
-		case ierr == nil && (!after.StartedAt.Equal(started) || after.State != plan.StateRunning):
-			return probe.Report{}, errRestarted
-		}
+	before, err := e.Inspect(ctx, v.Connector)
+	if err != nil {
+		return probe.Report{}, PlaceConnector, err
 	}
-	return report, err
+	if !hasNamespace(before.State) {
+		report, err := inContainer(ctx, e, v, "")
+		return report, PlaceNetwork, err
+	}
+	report, err := inContainer(ctx, e, v, "container:"+before.ID)
+	after, ierr := e.Inspect(ctx, v.Connector)
+	switch {
+	case ierr != nil && err == nil:
+		err = ierr // nobody knows then what was looked at
+	case ierr == nil && (!after.StartedAt.Equal(before.StartedAt) || !hasNamespace(after.State)):
+		err = ErrRestarted
+	}
+	if err != nil {
+		return probe.Report{}, PlaceConnector, err
+	}
+	return report, PlaceConnector, nil
 }
+
+// hasNamespace reports whether a container in this state has a network namespace.
+func hasNamespace(s plan.State) bool { return s == plan.StateRunning || s == plan.StatePaused }
 
 // inContainer runs the probe in a container of the given network mode, or on
 // the project's network when that is empty.
@@ -173,12 +190,16 @@ func probeContainer(v View, mode string) plan.Creation {
 		MemoryLimit: probeMemory,
 		PidsLimit:   64,
 	}
-	if mode == "" && v.Network != "" {
-		spec.Networks = []plan.Endpoint{{Network: v.Network}}
+	if mode == "" {
+		own := v.Service.Spec
+		mode, spec.DNS, spec.DNSSearch, spec.DNSOpt, spec.ExtraHosts = own.NetworkMode, own.DNS, own.DNSSearch, own.DNSOpt, own.ExtraHosts
+		for _, e := range own.Networks {
+			spec.Networks = append(spec.Networks, plan.Endpoint{Network: e.Network}) // its names and addresses stay the connector's
+		}
 	}
 	return plan.Creation{
 		Name:        name,
-		Service:     plan.Service{Name: "probe", Image: v.Image, Spec: spec},
+		Service:     plan.Service{Name: "probe", Image: v.Service.Image, Platform: v.Service.Platform, Spec: spec},
 		NetworkMode: mode,
 		AutoRemove:  true,
 		Labels:      throwAwayLabels(v.Project),

@@ -17,7 +17,7 @@ const (
 // looks has the probe run in the background, one look at a time. Its methods but
 // run are of one goroutine.
 type looks struct {
-	wanted chan struct{} // has room for the one that is asked for
+	wanted chan bool // has room for the one that is asked for: with the way to the edge?
 	done   chan looked
 
 	last    looked // zero until one has come back
@@ -34,18 +34,18 @@ type looked struct {
 }
 
 func newLooks() *looks {
-	return &looks{wanted: make(chan struct{}, 1), done: make(chan looked), pause: firstLookPause}
+	return &looks{wanted: make(chan bool, 1), done: make(chan looked), pause: firstLookPause}
 }
 
 // run looks whenever it is asked to, until ctx ends.
 func (l *looks) run(ctx context.Context, e Prober, v View) {
 	for {
 		select {
-		case <-l.wanted:
+		case v.Request.Edge = <-l.wanted:
 		case <-ctx.Done():
 			return
 		}
-		report, err := Look(ctx, e, v)
+		report, _, err := Look(ctx, e, v)
 		select {
 		case l.done <- looked{report: report, err: err, at: time.Now()}:
 		case <-ctx.Done():
@@ -54,13 +54,14 @@ func (l *looks) run(ctx context.Context, e Prober, v View) {
 	}
 }
 
-// ask asks for a look, unless one is under way or was just taken.
-func (l *looks) ask() {
+// ask asks for a look, unless one is under way or was just taken. With edge it looks
+// at the way to Cloudflare's edge too.
+func (l *looks) ask(edge bool) {
 	if l.pending || time.Now().Before(l.next) {
 		return
 	}
 	l.pending = true
-	l.wanted <- struct{}{}
+	l.wanted <- edge
 }
 
 // take takes over a look that has come back, without waiting, and reports whether

@@ -12,8 +12,8 @@ func TestLooksBecomeRarerAndNoTwoRunAtOnce(t *testing.T) {
 		var at []time.Duration
 		start := time.Now()
 		for range 40 * 20 { // 40 s of asking at every tick
-			l.ask()
-			l.ask()
+			l.ask(false)
+			l.ask(false)
 			select {
 			case <-l.wanted:
 				at = append(at, time.Since(start))
@@ -30,7 +30,7 @@ func TestLooksBecomeRarerAndNoTwoRunAtOnce(t *testing.T) {
 			t.Errorf("%d looks in 40 s: %v", n, at)
 		}
 		l.hurry()
-		l.ask()
+		l.ask(false)
 		if len(l.wanted) != 1 {
 			t.Error("a stage that begins waits for the pause of the one before")
 		}

@@ -54,7 +54,7 @@ func (w *waiter) public(ctx context.Context) (hostname string, result probe.Resu
 				return hostname, result, err
 			}
 			if !w.Patient && dashboards(fault.Class) && time.Since(start) > dashboardGrace {
-				return hostname, result, notReady(StagePublic, fault.Error(), fault.Hint())
+				return hostname, result, notReadyFor(StagePublic, fault, fault.Hint())
 			}
 			w.tell(StagePublic, trouble{saw: fault.Error(), hint: fault.Hint()}, "")
 		}
@@ -83,7 +83,7 @@ func publicEnd(ctx context.Context, last error, waited time.Duration) error {
 	if fault, ok := errors.AsType[*probe.Error](last); ok {
 		hint = fault.Hint()
 	}
-	return notReady(StagePublic, fmt.Sprintf("%v (waited %v)", last, waited), hint)
+	return notReadyFor(StagePublic, fmt.Errorf("%w (waited %v)", last, waited), hint)
 }
 
 // dashboards reports whether a fault stays until somebody changes something in

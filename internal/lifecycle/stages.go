@@ -27,7 +27,7 @@ func (w *waiter) connector(ctx context.Context) error {
 		return named("running", "cloudflared", v.version[plan.ServiceConnector]), ok, nil
 	})
 	if err == nil {
-		w.looks.ask()
+		w.looks.ask(false)
 	}
 	return err
 }
@@ -40,11 +40,13 @@ func named(what, product, version string) string {
 }
 
 // look takes over a look from inside that has come back. It asks for the next
-// where the log no longer tells what is waited for.
+// where the log no longer tells what is waited for, and where UDP is blocked, to
+// know whether TCP is too.
 func (w *waiter) look(v view) {
 	w.takeLook()
-	if w.Settled || v.unseen[plan.ServiceConnector] || v.ingress.Unread {
-		w.looks.ask()
+	blocked := v.caused && v.cause.ID == cloudflared.CauseUDPBlocked && w.looks.last.report.Edge == nil
+	if w.Settled || v.unseen[plan.ServiceConnector] || v.ingress.Unread || blocked {
+		w.looks.ask(blocked)
 	}
 }
 
@@ -140,7 +142,7 @@ func (w *waiter) origin(ctx context.Context) error {
 		fresh := w.takeLook()
 		l := w.looks.last
 		if l.at.IsZero() || time.Since(l.at) > lookFresh {
-			w.looks.ask()
+			w.looks.ask(false)
 			return "", false, nil
 		}
 		t := originTrouble(l, w.Expect)
@@ -152,7 +154,7 @@ func (w *waiter) origin(ctx context.Context) error {
 		case fresh:
 			w.tell(StageOrigin, t, "")
 		}
-		w.looks.ask()
+		w.looks.ask(false)
 		return "", false, nil
 	})
 }

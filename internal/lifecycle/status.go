@@ -2,6 +2,7 @@ package lifecycle
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -26,6 +27,7 @@ type ServiceStatus struct {
 	Restarts  int
 	ExitCode  int
 	Exists    bool
+	LogErr    error // why its log could not be read; what the log would tell is unknown then
 }
 
 // Status is how a project is.
@@ -36,17 +38,16 @@ type Status struct {
 	Ingress     cloudflared.Ingress // Version is -1 when none is known
 	Database    *mosquitto.DatabaseReport
 	Inside      *probe.Report // with a live look only
-	Problems    []Problem     // empty when healthy, the most upstream first
-}
+	InsideErr   error         // why a live look told nothing
 
-// Problem is one thing that keeps the project from being healthy.
-type Problem struct {
-	Text string
-	Hint string
+	Details        map[string]plan.Details // by service, of those that exist
+	Serving        bool                    // the broker says that it has started
+	Begun          map[string]bool         // by service: its last start is among the lines
+	Fault          *mosquitto.Fault        // what the broker's log tells, since its last start
+	Cause          *cloudflared.Cause      // what the connector's log tells, settled ones left out
+	BrokerLines    []mosquitto.Line        // the last ones, since its last start
+	ConnectorLines []cloudflared.Line      // the last ones
 }
-
-// Healthy reports whether nothing is wrong as far as was looked.
-func (s Status) Healthy() bool { return len(s.Problems) == 0 }
 
 // statusLines is how much of each log's end is read for what it tells.
 const statusLines = 2000
@@ -55,10 +56,7 @@ const statusLines = 2000
 type Inquiry struct {
 	Project  string
 	Observed plan.Observed
-	Service  string       // of the ingress rule that leads to the broker
-	Hostname string       // public hostname, "" for any
-	Live     *View        // look from inside too; Connector is filled in
-	Expect   probe.Expect // what counts as a fault of a live look
+	Live     *View // look from inside too; Connector is filled in
 }
 
 // Inquire finds out how the project is, from the Engine and the ends of the
@@ -82,19 +80,45 @@ func Inquire(ctx context.Context, e Watcher, q Inquiry) (Status, error) {
 		view := *q.Live
 		c, _ := q.Observed.Find(plan.ServiceConnector)
 		view.Connector = c.ID
-		report, err := Look(ctx, e, view)
+		report, _, err := Look(ctx, e, view)
 		switch {
 		case ctx.Err() != nil:
 			return Status{}, ctx.Err()
 		case err != nil:
-			s.Problems = append(s.Problems, Problem{Text: err.Error(), Hint: "without a look from inside: mqtunnel status"})
+			s.InsideErr = err
 		default:
 			s.Inside = &report
 			facts.learn(report, true)
 		}
 	}
-	s.fill(facts.view(), details, q)
+	s.tell(facts, details)
 	return s, nil
+}
+
+// tell adds what was seen as it is.
+func (s *Status) tell(f *facts, details []plan.Details) {
+	v := f.view()
+	s.ConnectorID, s.Connections, s.Ingress, s.Database = v.connectorID, v.connections, v.ingress, v.database
+	if s.Services[1].State != plan.StateRunning {
+		s.Connections = nil
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	s.Serving, s.Begun = v.serving, maps.Clone(f.begun)
+	s.BrokerLines, s.ConnectorLines = slices.Clone(f.broker), slices.Clone(f.connector)
+	if v.faulted {
+		s.Fault = &v.fault
+	}
+	if v.caused {
+		s.Cause = &v.cause
+	}
+	s.Details = map[string]plan.Details{}
+	for i, svc := range s.Services {
+		s.Services[i].Version = v.version[svc.Service]
+		if svc.Exists {
+			s.Details[svc.Service] = details[i]
+		}
+	}
 }
 
 // inquire reads one service's state and the end of its log.
@@ -112,10 +136,10 @@ func inquire(ctx context.Context, e Watcher, o plan.Observed, service string, f 
 		Service: service, Exists: true, Container: d.Name, Image: c.Image, State: d.State, Health: d.Health,
 		Since: since(d), Restarts: d.RestartCount, ExitCode: d.ExitCode,
 	}
-	err = e.Logs(ctx, c.ID, plan.LogOptions{Tail: statusLines, Since: d.StartedAt.Add(-startLead), TTY: d.TTY}, func(l plan.LogLine) error {
+	st.LogErr = e.Logs(ctx, c.ID, plan.LogOptions{Tail: statusLines, Since: d.StartedAt.Add(-startLead), TTY: d.TTY}, func(l plan.LogLine) error {
 		return f.take(LogEntry{Service: service, Line: l})
 	})
-	return st, d, err
+	return st, d, ctx.Err()
 }
 
 // since returns when the present state began.

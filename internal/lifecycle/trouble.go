@@ -67,13 +67,13 @@ func connectorTrouble(d plan.Details, v view, waited time.Duration) trouble {
 	return t
 }
 
-// withDials adds to a blocked UDP port what a look from inside found of the TCP
+// withEdge adds to a blocked UDP port what a look from inside found of the TCP
 // port of the same number: the way out is open, or there is none.
-func (t trouble) withDials(cause cloudflared.CauseID, dials []probe.Dialed) trouble {
-	if cause != cloudflared.CauseUDPBlocked || len(dials) == 0 {
+func (t trouble) withEdge(cause cloudflared.CauseID, edge *probe.Edge) trouble {
+	if cause != cloudflared.CauseUDPBlocked || edge == nil || !slices.ContainsFunc(edge.Regions, func(r probe.Region) bool { return r.TCP.Done }) {
 		return t
 	}
-	open := slices.ContainsFunc(dials, func(d probe.Dialed) bool { return d.OK })
+	open := slices.ContainsFunc(edge.Regions, func(r probe.Region) bool { return r.TCP.OK })
 	if open {
 		t.saw = "UDP port 7844 is blocked, while TCP port 7844 is open"
 		t.hint = "set TUNNEL_TRANSPORT_PROTOCOL=http2 in .env and type: mqtunnel up\nor allow outgoing UDP 7844; cloudflared itself changes to http2 only after some minutes"

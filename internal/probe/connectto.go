@@ -66,6 +66,12 @@ func (c ConnectTo) String() string {
 	return bracket(c.Host) + ":" + c.Port + ":" + bracket(c.ToHost) + ":" + c.ToPort
 }
 
+// Dials returns where the target connects to for host:port, and whether ConnectTo
+// says so.
+func (t Target) Dials(host, port string) (toHost, toPort string, redirected bool) {
+	return redirect(t.ConnectTo, host, port)
+}
+
 // redirect returns where to connect for host:port, and whether an entry says so.
 func redirect(entries []ConnectTo, host, port string) (toHost, toPort string, redirected bool) {
 	for _, c := range entries {

@@ -154,8 +154,14 @@ func (a *attempt) nameError(ctx context.Context, dnsErr *net.DNSError, err error
 	}
 }
 
+// lookUpError tells why a name was not resolved.
+func (a *attempt) lookUpError(ctx context.Context, err error) *Error {
+	dnsErr, _ := errors.AsType[*net.DNSError](err)
+	return a.nameError(ctx, dnsErr, err)
+}
+
 func (a *attempt) addressError(ctx context.Context, err error) *Error {
-	if op, ok := errors.AsType[*net.OpError](err); ok && op.Addr != nil {
+	if op, ok := errors.AsType[*net.OpError](err); ok && op.Addr != nil && a.result.Address == "" {
 		a.result.Address = op.Addr.String()
 	}
 	if e := a.ended(ctx, StageTCP, ClassTCPTimeout); e != nil {
@@ -167,6 +173,8 @@ func (a *attempt) addressError(ctx context.Context, err error) *Error {
 		return a.fail(StageTCP, ClassRefused, err)
 	case isNet && timeout.Timeout():
 		return a.fail(StageTCP, ClassTCPTimeout, err)
+	case errors.Is(err, syscall.EPERM), errors.Is(err, syscall.EACCES):
+		return a.fail(StageTCP, ClassProhibited, err)
 	default:
 		return a.fail(StageTCP, ClassUnreachable, err)
 	}

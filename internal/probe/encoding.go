@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -34,7 +33,6 @@ var (
 	errProbePort    = errors.New("probe request: a port is no port number")
 	errProbeTopic   = errors.New("probe request: the topic is empty or has wildcards")
 	errProbeMetrics = errors.New("probe request: the metrics address is not HOST:PORT")
-	errProbeDial    = errors.New("probe request: an address to dial is not HOST:PORT, or there are too many")
 	errProbeTimeout = errors.New("probe request: the timeout is out of range")
 )
 
@@ -48,7 +46,8 @@ type requestFile struct {
 	Password      string        `json:"password"`
 	Topic         string        `json:"topic"`
 	Metrics       string        `json:"metrics,omitempty"`
-	Dial          []string      `json:"dial,omitempty"`
+	Edge          bool          `json:"edge,omitempty"`
+	Others        bool          `json:"others,omitempty"`
 	Timeout       time.Duration `json:"timeoutNs,omitempty"`
 }
 
@@ -61,7 +60,7 @@ func (r Request) Encode() (secret.Text, error) {
 		Version: Version, Broker: r.Broker, WebSocketPort: r.WebSocketPort, PlainPort: r.PlainPort,
 		Username: r.Username,
 		Password: r.Password.Reveal(), // the file is how the probe gets it
-		Topic:    r.Topic, Metrics: r.Metrics, Dial: r.Dial, Timeout: r.Timeout,
+		Topic:    r.Topic, Metrics: r.Metrics, Edge: r.Edge, Others: r.Others, Timeout: r.Timeout,
 	})
 	if err != nil {
 		return secret.Text{}, errRequestJSON // the cause may quote the password
@@ -89,7 +88,7 @@ func DecodeRequest(data []byte) (Request, error) {
 	r := Request{
 		Broker: f.Broker, WebSocketPort: f.WebSocketPort, PlainPort: f.PlainPort,
 		Username: f.Username, Password: secret.New(f.Password),
-		Topic: f.Topic, Metrics: f.Metrics, Dial: f.Dial, Timeout: f.Timeout,
+		Topic: f.Topic, Metrics: f.Metrics, Edge: f.Edge, Others: f.Others, Timeout: f.Timeout,
 	}
 	return r, r.check()
 }
@@ -107,9 +106,6 @@ func (r Request) check() error {
 	}
 	if r.Metrics != "" && !isHostPort(r.Metrics) {
 		return errProbeMetrics
-	}
-	if len(r.Dial) > MaxDials || slices.ContainsFunc(r.Dial, func(a string) bool { return !isHostPort(a) }) {
-		return errProbeDial
 	}
 	if r.Timeout < 0 || r.Timeout > MaxTimeout {
 		return errProbeTimeout

@@ -38,7 +38,9 @@ const (
 
 	ClassRefused     Class = "refused"     // the address answers, nothing listens on the port
 	ClassUnreachable Class = "unreachable" // no route to the address
+	ClassProhibited  Class = "prohibited"  // this host itself forbids the way
 	ClassTCPTimeout  Class = "tcp-timeout" // the address does not answer
+	ClassUDPTimeout  Class = "udp-timeout" // nothing comes back
 
 	ClassCertExpired   Class = "certificate-expired"
 	ClassCertNotYet    Class = "certificate-not-yet-valid"

@@ -7,6 +7,7 @@ package probe
 import (
 	"encoding/json"
 	"io/fs"
+	"net/netip"
 	"time"
 
 	"mqtunnel/internal/secret"
@@ -43,7 +44,8 @@ type Request struct {
 	Password      secret.Text
 	Topic         string        // the topic that the account may use
 	Metrics       string        // optional: HOST:PORT of the connector's metrics server, e.g. "127.0.0.1:20241"
-	Dial          []string      // optional: HOST:PORT to which TCP is tried, at most MaxDials
+	Edge          bool          // optional: look at the way to Cloudflare's edge
+	Others        bool          // optional: try TCP to the services of the configuration, at most MaxDials
 	Timeout       time.Duration // of each check, 0 is DefaultTimeout, at most MaxTimeout
 }
 
@@ -54,7 +56,7 @@ const (
 	MaxTimeout     = 8 * time.Second
 )
 
-// MaxDials bounds Request.Dial.
+// MaxDials bounds Report.Others.
 const MaxDials = 8
 
 // Dialed is whether TCP got through to an address.
@@ -81,8 +83,41 @@ type Report struct {
 	Config Endpoint `json:"config"` // /config
 	Tunnel Endpoint `json:"tunnel"` // /diag/tunnel
 
-	Dials []Dialed `json:"dials,omitempty"` // in the order of Request.Dial
 	Proxy []string `json:"proxy,omitempty"` // names of the proxy variables that are set
+
+	Resolvers []string `json:"resolvers,omitempty"` // addresses of the name servers in use
+	Edge      *Edge    `json:"edge,omitempty"`
+	Others    []Dialed `json:"others,omitempty"`   // HOST:PORT of the configuration's services
+	Requests  int      `json:"requests,omitempty"` // that the connector has served since it started, with Counted
+	Counted   bool     `json:"counted,omitempty"`  // /metrics told them
+	Clients   int      `json:"clients,omitempty"`  // requests open now, about the number of clients
+}
+
+// Edge is the way from here to Cloudflare's edge, as the connector goes it.
+type Edge struct {
+	// Any is whether the resolver answers at all, asked for a name other than the edge's.
+	Any Check `json:"any"`
+	// Service is the lookup of the SRV record that names the regions.
+	Service Check `json:"service"`
+	// ServiceTLS is the same by DNS-over-TLS to 1.1.1.1, to which the connector falls
+	// back; it is done only when Service failed.
+	ServiceTLS Check    `json:"serviceTls"`
+	Regions    []Region `json:"regions"` // those of the SRV record, else the two usual ones
+}
+
+// Region is one region of the edge.
+type Region struct {
+	Name      string   `json:"name"` // e.g. "region1.v2.argotunnel.com"
+	Lookup    Check    `json:"lookup"`
+	Addresses []string `json:"addresses,omitempty"`
+	TCP       Check    `json:"tcp"` // TCP to port 7844
+	TLS       Check    `json:"tls"` // the handshake for HTTP/2; whose certificate it is does not matter
+	UDP       Check    `json:"udp"` // the handshake of QUIC on port 7844
+	// Certificate is what the edge presented over TCP, or else over QUIC.
+	Certificate *Certificate `json:"certificate,omitempty"`
+
+	address netip.Addr // the one that is tried, invalid when there is none
+	port    uint16
 }
 
 // Check is the outcome of one look. The zero Check was not asked for.
@@ -107,7 +142,8 @@ type Endpoint struct {
 type Finding struct {
 	Check string // the field of Report it comes from, e.g. "roundTrip"
 	Class Class
-	Text  string // one sentence, lower case, no full stop
+	Text  string // one sentence, lower case, no full stop; may quote others
+	Own   string // Text without what others said
 	Hint  string // what to do, may be empty
 }
 

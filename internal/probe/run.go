@@ -1,6 +1,7 @@
 package probe
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -26,6 +27,7 @@ import (
 const (
 	endpointMax = 256 << 10
 	configMax   = cloudflared.MaxConfigBytes
+	metricsMax  = 4 << 20
 )
 
 // configPath is the endpoint that answers with the configuration.
@@ -73,10 +75,12 @@ func Run(ctx context.Context, req Request, environ []string) Report {
 	if timeout <= 0 || timeout > MaxTimeout {
 		timeout = DefaultTimeout
 	}
-	ctx, cancel := context.WithTimeout(ctx, timeout)
+	whole, cancel := context.WithTimeout(ctx, MaxDuration)
+	defer cancel()
+	ctx, cancel = context.WithTimeout(whole, timeout)
 	defer cancel()
 
-	r := Report{Version: Version, Proxy: proxyNames(environ)}
+	r := Report{Version: Version, Proxy: proxyNames(environ), Resolvers: resolversOf(resolversPath)}
 	webSocket := Target{
 		URL:      "ws://" + net.JoinHostPort(req.Broker, strconv.Itoa(req.WebSocketPort)) + "/mqtt",
 		Username: req.Username, Password: req.Password,
@@ -89,17 +93,20 @@ func Run(ctx context.Context, req Request, environ []string) Report {
 			group.Go(func() error { f(); return nil })
 		}
 	}
-	look(true, func() { r.Name, r.Addresses = lookUp(ctx, req.Broker) })
+	look(true, func() { r.Name, r.Addresses, _ = resolve(ctx, net.DefaultResolver, req.Broker) })
 	look(true, func() { r.RoundTrip, r.Result = roundTrip(ctx, webSocket, req.Topic) })
 	look(true, func() { r.AnonymousWebSocket = anonymous(ctx, webSocket) })
 	look(req.PlainPort != 0, func() { r.AnonymousPlain = anonymous(ctx, plain) })
 	look(req.Metrics != "", func() { r.Ready = endpoint(ctx, req.Metrics, "/ready") })
-	look(req.Metrics != "", func() { r.Config = endpoint(ctx, req.Metrics, configPath) })
+	look(req.Metrics != "", func() {
+		r.Config = endpoint(ctx, req.Metrics, configPath)
+		if req.Others && r.Config.OK {
+			r.Others = dialAll(whole, otherServices(r.Config.Body, net.JoinHostPort(req.Broker, strconv.Itoa(req.WebSocketPort))))
+		}
+	})
 	look(req.Metrics != "", func() { r.Tunnel = endpoint(ctx, req.Metrics, "/diag/tunnel") })
-	r.Dials = make([]Dialed, len(req.Dial))
-	for i, address := range req.Dial {
-		look(true, func() { r.Dials[i] = Dialed{Address: address, Check: connects(ctx, address)} })
-	}
+	look(req.Metrics != "", func() { r.count(ctx, req.Metrics) })
+	look(req.Edge, func() { r.Edge = newEdgeLook().run(whole) })
 	_ = group.Wait() // no look returns an error, each stands in the report
 	r.Took = time.Since(started)
 	return r
@@ -114,21 +121,6 @@ func outcome(started time.Time, err error) Check {
 		c.Error = &Error{Class: ClassOther, Detail: err.Error(), cause: err}
 	}
 	return c
-}
-
-func lookUp(ctx context.Context, name string) (Check, []string) {
-	a := &attempt{subject: name, started: time.Now()}
-	found, err := net.DefaultResolver.LookupNetIP(ctx, "ip", name)
-	if err != nil {
-		dnsErr, _ := errors.AsType[*net.DNSError](err)
-		return outcome(a.started, a.nameError(ctx, dnsErr, err)), nil
-	}
-	addresses := make([]string, 0, len(found))
-	for _, address := range found {
-		addresses = append(addresses, address.Unmap().String())
-	}
-	slices.Sort(addresses)
-	return outcome(a.started, nil), slices.Compact(addresses)
 }
 
 // connects tries TCP to an address.
@@ -175,7 +167,44 @@ func endpoint(ctx context.Context, address, path string) Endpoint {
 	return Endpoint{Check: outcome(a.started, nil), Status: status, Body: body}
 }
 
+// count reads how many requests the connector has served, and serves now. An
+// answer that does not tell them leaves the report as it is.
+func (r *Report) count(ctx context.Context, address string) {
+	u := &url.URL{Scheme: "http", Host: address, Path: "/metrics"}
+	a := &attempt{url: u, subject: u.String(), started: time.Now()}
+	_, body, err := a.get(ctx, metricsMax)
+	if err != nil {
+		return
+	}
+	if m, err := cloudflared.ParseMetrics(bytes.NewReader(body)); err == nil {
+		r.Requests, r.Counted, r.Clients = m.Requests, m.Counted, m.ConcurrentRequests
+	}
+}
+
+// fetch returns an answer that is JSON, shortened where that is known how.
 func (a *attempt) fetch(ctx context.Context) (int, []byte, error) {
+	most := endpointMax
+	if a.url.Path == configPath {
+		most = configMax
+	}
+	status, body, err := a.get(ctx, most)
+	if err != nil {
+		return status, nil, err
+	}
+	if a.url.Path == configPath && len(body) <= most {
+		// One of a form that is not known is passed on as it is.
+		if short, err := cloudflared.CompactConfig(body); err == nil && len(short) <= reportMax/2 {
+			return status, short, nil
+		}
+	}
+	if len(body) > endpointMax || !json.Valid(body) {
+		return status, nil, a.endpointFault(ClassEndpointBody, status, body)
+	}
+	return status, body, nil
+}
+
+// get returns an answer, of which most bytes and one more are read.
+func (a *attempt) get(ctx context.Context, most int) (int, []byte, error) {
 	conn, err := a.dial(ctx)
 	if err != nil {
 		return 0, nil, err
@@ -193,32 +222,22 @@ func (a *attempt) fetch(ctx context.Context) (int, []byte, error) {
 	if err != nil {
 		return 0, nil, a.endpointError(ctx, err)
 	}
-	most := endpointMax
-	if a.url.Path == configPath {
-		most = configMax
-	}
 	body, err := io.ReadAll(io.LimitReader(answer.Body, int64(most)+1))
 	if err := errors.Join(err, answer.Body.Close()); err != nil {
 		return answer.StatusCode, nil, a.endpointError(ctx, err)
 	}
 	// 503 of /ready is an answer: no connection to the edge is registered.
 	if answer.StatusCode != http.StatusOK && answer.StatusCode != http.StatusServiceUnavailable {
-		e := a.fail(StageEndpoint, ClassEndpointStatus, nil)
-		e.Status, e.Body = answer.StatusCode, excerpt(string(body), bodyExcerpt)
-		return answer.StatusCode, nil, e
-	}
-	if a.url.Path == configPath && len(body) <= most {
-		// One of a form that is not known is passed on as it is.
-		if short, err := cloudflared.CompactConfig(body); err == nil && len(short) <= reportMax/2 {
-			return answer.StatusCode, short, nil
-		}
-	}
-	if len(body) > endpointMax || !json.Valid(body) {
-		e := a.fail(StageEndpoint, ClassEndpointBody, nil)
-		e.Status, e.Body = answer.StatusCode, excerpt(string(body), bodyExcerpt)
-		return answer.StatusCode, nil, e
+		return answer.StatusCode, nil, a.endpointFault(ClassEndpointStatus, answer.StatusCode, body)
 	}
 	return answer.StatusCode, body, nil
+}
+
+// endpointFault makes the error of an answer that is of no use.
+func (a *attempt) endpointFault(class Class, status int, body []byte) *Error {
+	e := a.fail(StageEndpoint, class, nil)
+	e.Status, e.Body = status, excerpt(string(body), bodyExcerpt)
+	return e
 }
 
 func (a *attempt) endpointError(ctx context.Context, err error) *Error {

@@ -72,6 +72,10 @@ func (e *Error) addressSentence() string {
 		return at + " refuses the connection: nothing listens there"
 	case ClassTCPTimeout:
 		return at + " does not answer"
+	case ClassUDPTimeout:
+		return "nothing comes back from " + at + " over UDP"
+	case ClassProhibited:
+		return "this host forbids the way to " + at + ": " + e.Detail
 	case ClassUnreachable:
 		return at + " cannot be reached: " + e.Detail
 	default:
@@ -211,7 +215,7 @@ func (e *Error) Hint() string {
 		return "add the public hostname to the tunnel in the Cloudflare dashboard, which makes its DNS record too; a resolver may remember for some minutes that the name did not exist"
 	case ClassNameLookup, ClassNameTimeout:
 		return "check the DNS resolver of this machine"
-	case ClassRefused, ClassTCPTimeout, ClassUnreachable:
+	case ClassRefused, ClassTCPTimeout, ClassUnreachable, ClassProhibited:
 		return "check that the name resolves to Cloudflare and that this network lets TCP 443 out"
 	case ClassCertExpired, ClassCertNotYet:
 		return "check the clock of this machine first"
