@@ -142,7 +142,7 @@ func (p *project) killed(ctx context.Context, service, how, password string) (ti
 			return 0, err
 		}
 		s, code, err := p.status(ctx)
-		if err != nil || code != 3 || s.Healthy || len(s.Problems) == 0 || !strings.Contains(s.Problems[0].Text, service) {
+		if err != nil || code != 3 || s.Healthy || len(s.Problems) == 0 || s.Problems[0].Code != stoppedCode(service) {
 			return 0, missed("status after it: exit %d, %+v, %w", code, s, err)
 		}
 		if err := p.up(ctx); err != nil {
@@ -252,6 +252,14 @@ func (p *project) damaged(ctx context.Context, password, version string) error {
 	return p.restored(ctx, password)
 }
 
+// stoppedCode is under what doctor knows that a service's container was stopped.
+func stoppedCode(service string) string {
+	if service == "mosquitto" {
+		return "MQT-B11"
+	}
+	return "MQT-C05"
+}
+
 // loses is what a broker does that starts without what it cannot load: it serves, and
 // the loss is told however often it starts.
 func (p *project) loses(ctx context.Context, up result, password string) error {
@@ -267,7 +275,7 @@ func (p *project) loses(ctx context.Context, up result, password string) error {
 		}
 	}
 	s, code, err := p.status(ctx)
-	if err != nil || code != 3 || len(s.Problems) == 0 || !lossTold(s.Problems[len(s.Problems)-1].Text) {
+	if err != nil || code != 3 || len(s.Problems) == 0 || !lossTold(fmt.Sprint(s.Problems)) {
 		return missed("status with a damaged database: exit %d, %+v, %w", code, s, err)
 	}
 	return nil

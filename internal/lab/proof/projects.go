@@ -29,6 +29,7 @@ type statusOf struct {
 		Restarts int    `json:"restarts"`
 	} `json:"services"`
 	Problems []struct {
+		Code string `json:"code"`
 		Text string `json:"text"`
 	} `json:"problems"`
 }

@@ -43,6 +43,14 @@ func All() []Proof {
 		{"two-projects", "Two projects run side by side, and each command touches only its own.", 20 * time.Second, twoProjects},
 		{"comes-back", "Killed processes come back by themselves, and no retained message is gone without a word.", 50 * time.Second, comesBack},
 		{"revoked-stays-revoked", "A removed user stays out whatever restarts the broker.", 30 * time.Second, revoked},
+		{"doctor-sample", "Of a few faults doctor names each first, and none once it is mended.", 50 * time.Second, doctorSample},
+		{"doctor-time", "doctor answers within 2 s on a healthy project, and never hangs.", 70 * time.Second, doctorTime},
+		{"doctor-quiet", "On a healthy project doctor finds nothing, fresh or busy.", 4 * time.Minute, doctorQuiet},
+		{"doctor-faults", "Of every fault doctor names each first, and none once it is mended.", 12 * time.Minute, doctorFaults},
+		{"doctor-forged", "No client, server or neighbour can put words into doctor's mouth.", 12 * time.Minute, doctorForged},
+		{"bundle-clean", "The bundle of a project holds nothing private, and all that a helper needs.", 2 * time.Minute, bundleClean},
+		{"doctor-pairs", "Of two faults at once doctor names the more upstream one first.", 15 * time.Minute, doctorPairs},
+		{"doctor-real", "With a real cloudflared doctor names the same faults first.", 5 * time.Minute, doctorReal},
 		{"lab-conformance", "The connector in use behaves as cloudflared does, behaviour by behaviour.", 70 * time.Second, conformance},
 		{"demo", "A fresh clone runs make demo, again, and make demo-down leaves nothing.", 150 * time.Second, demo},
 		{"tests", "A fresh clone passes make test, and no test is skipped.", 12 * time.Minute, tests},
@@ -56,6 +64,10 @@ type Bench struct {
 	Engine *client.Client
 	// Cloudflared is the path of a real cloudflared, "" for the stand-in.
 	Cloudflared string
+	// Faults names the faults that doctor is tried on, none for all.
+	Faults []string
+	// Seed is what pairs of faults are drawn with, 0 for another one each time.
+	Seed uint64
 }
 
 // program returns the path of the binary that make built.
