@@ -43,8 +43,8 @@ with what was seen of it and what to type. Nothing is changed, and it works when
 everything else does not. With names of checks (codes, IDs or layers, see --list)
 only those are shown and counted.
 
-The exit code is 0 when messages flow, 3 when a fault was found, and 5 when there
-is no Docker Engine to work with.`,
+The exit code is 0 when messages flow, 3 when they do not or a fault was found, and
+5 when there is no Docker Engine to work with.`,
 		Example: `  mqtunnel doctor
   mqtunnel doctor --json
   mqtunnel doctor MQT-E05 edge-tcp`,

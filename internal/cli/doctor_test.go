@@ -224,7 +224,7 @@ func TestDoctorJSONIsFrozen(t *testing.T) {
 }
 
 func TestTheExitCodeIsThatOfTheVerdict(t *testing.T) {
-	want := map[string]remedy.Code{"one-fault": remedy.No, "two-faults": remedy.No, "no-engine": remedy.Engine}
+	want := map[string]remedy.Code{"one-fault": remedy.No, "two-faults": remedy.No, "no-engine": remedy.Engine, "unproven": remedy.No}
 	for name, r := range reports() {
 		err := r.answer()
 		if got := remedy.CodeOf(err); got != want[name] || err != nil && !errors.Is(err, errSaid) {

@@ -55,7 +55,7 @@ func (r doctorReport) json() doctorJSON {
 	d := r.shown()
 	out := doctorJSON{
 		Schema: schema, Project: r.clean(r.evidence.Project.Name), Directory: r.evidence.Files.Dir,
-		Hostname: r.clean(r.evidence.Public.Hostname), Healthy: d.Healthy(), ExitCode: int(r.code()),
+		Hostname: r.clean(r.evidence.Public.Hostname), Healthy: r.healthy(), ExitCode: int(r.code()),
 		Findings: []findingJSON{}, Checks: []checkJSON{}, TookMS: r.took.Milliseconds(),
 	}
 	for _, f := range d.Findings() {

@@ -55,7 +55,16 @@ func (r doctorReport) code() remedy.Code {
 			return remedy.No
 		}
 	}
+	if !r.healthy() {
+		return remedy.No
+	}
 	return remedy.OK
+}
+
+// healthy reports whether all is well: what was asked for holds, or, where everything
+// was, a message flows.
+func (r doctorReport) healthy() bool {
+	return r.shown().Healthy() && (len(r.names) > 0 || r.diagnosis.Flows())
 }
 
 // answer is the error that sets the exit code.

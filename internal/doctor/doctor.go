@@ -114,6 +114,13 @@ func (d Diagnosis) Healthy() bool {
 	return !slices.ContainsFunc(d.Results, func(r Result) bool { return r.Status == Failed })
 }
 
+// Flows reports whether a message was seen to come back through the public
+// hostname. Without it nobody knows that all is well, whatever was not found.
+func (d Diagnosis) Flows() bool {
+	r, known := d.Result("public-message")
+	return known && (r.Status == Passed || r.Status == Warned)
+}
+
 // Result returns the result of the check with this ID.
 func (d Diagnosis) Result(id string) (Result, bool) {
 	i := slices.IndexFunc(d.Results, func(r Result) bool { return r.ID == id })

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"mqtunnel/internal/cloudflared"
+	"mqtunnel/internal/plan"
 	"mqtunnel/internal/probe"
 )
 
@@ -275,7 +276,8 @@ const (
 func judgeRegistered(e *Evidence) Outcome {
 	n, known := connected(e)
 	cause := connectorCause(e)
-	waiting := e.At.Sub(lastChange(e)) < connectGrace
+	lost, _ := lastChanges(e)
+	waiting := e.At.Sub(lost) < connectGrace
 	switch {
 	case n > 0:
 		return pass("%d of 4 connections", n)
@@ -314,26 +316,50 @@ func ofEdge(id cloudflared.CauseID) bool {
 	}
 }
 
-// lastChange is when the connector was started, or last lost a connection.
-func lastChange(e *Evidence) time.Time {
+// lastChanges returns when the connector was started or last lost a connection, and
+// when it was started or one of its connections last came or went. One that never
+// stood is not lost, although the log words the end of each try like that; where its
+// beginning is gone, the first end that it tells is taken for a loss.
+func lastChanges(e *Evidence) (lost, changed time.Time) {
 	d, _ := e.details(thisConnector)
-	last := d.StartedAt
+	lost, changed = d.StartedAt, d.StartedAt
+	begun := e.Project.Status != nil && e.Project.Status.Begun[plan.ServiceConnector]
+	stands := map[int]bool{}
 	for _, l := range connectorLines(e) {
-		if l.Event().Kind == cloudflared.EventLost && l.Time.After(last) {
-			last = l.Time
+		event := l.Event()
+		switch event.Kind {
+		case cloudflared.EventStarting:
+			clear(stands)
+		case cloudflared.EventRegistered:
+			stands[event.Index] = true
+			changed = later(changed, l.Time)
+		case cloudflared.EventLost:
+			if stood, told := stands[event.Index]; stood || !told && !begun {
+				lost, changed = later(lost, l.Time), later(changed, l.Time)
+			}
+			stands[event.Index] = false
+		default:
 		}
 	}
-	return last
+	return lost, changed
+}
+
+func later(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
+	}
+	return a
 }
 
 func judgeFourConnections(e *Evidence) Outcome {
 	n, known := connected(e)
+	_, changed := lastChanges(e)
 	switch {
 	case !known || n == 0:
 		return unseen("the connector is not connected")
 	case n >= 4:
 		return pass("")
-	case e.At.Sub(lastChange(e)) < fourGrace:
+	case e.At.Sub(changed) < fourGrace:
 		return unseen("%d of 4 connections so far; the others are given a minute", n)
 	}
 	text := fmt.Sprintf("only %d of the 4 connections to Cloudflare's edge stand", n)

@@ -68,6 +68,13 @@ const (
 	lineLost2    = logTime + "WRN Connection terminated connIndex=2 event=0 ip=198.41.200.13"
 )
 
+// What a connector said ten seconds before it was asked.
+const (
+	lineLate   = "2026-08-20T10:59:50Z "
+	lineTried  = `WRN Connection terminated error="failed to dial to edge with quic: timeout: no recent network activity" connIndex=2`
+	lineStands = "INF Registered tunnel connection connIndex=2 connection=x event=0 ip=198.41.200.13 location=fra08 protocol=quic"
+)
+
 // out is a running connector, seen from inside.
 type out struct {
 	edge        *probe.Edge
@@ -76,6 +83,7 @@ type out struct {
 	protocol    string
 	log         []string
 	age         time.Duration // since the start, an hour when zero
+	gone        bool          // the beginning of the log is
 }
 
 func (o out) evidence() *Evidence {
@@ -83,7 +91,7 @@ func (o out) evidence() *Evidence {
 	if o.age == 0 {
 		o.age = time.Hour
 	}
-	st := &lifecycle.Status{Begun: map[string]bool{plan.ServiceConnector: true}}
+	st := &lifecycle.Status{Begun: map[string]bool{plan.ServiceConnector: !o.gone}}
 	for i := range o.connections {
 		st.Connections = append(st.Connections, cloudflared.Event{Index: i})
 	}
@@ -197,7 +205,12 @@ func TestTheWayOutIsJudgedByWhatStopsTheConnector(t *testing.T) {
 				bothBlocked(r)
 			}
 		}), connections: 2, log: []string{lineStarting, lineLost2}}, "warning four-connections: only 2 of the 4 connections to Cloudflare's edge stand, and region2 is not reached"},
-		"three so far": {out{edge: edge(nil), connections: 3, age: 30 * time.Second}, ""},
+		"a region that is tried again and again": {out{edge: edge(nil), connections: 2, log: []string{lineStarting, lineLate + lineTried}}, "warning four-connections: only 2 of the 4 connections to Cloudflare's edge stand"},
+		"lost a moment ago":                      {out{edge: edge(nil), connections: 3, log: []string{lineStarting, logTime + lineStands, lineLate + lineTried}}, ""},
+		"lost, and the log begins later":         {out{edge: edge(nil), connections: 3, gone: true, log: []string{lineLate + lineTried}}, ""},
+		"the first of four late":                 {out{edge: edge(nil), connections: 2, log: []string{lineStarting, lineLate + lineStands}}, ""},
+		"tried again and again in vain":          {out{edge: edge(nil), log: []string{lineStarting, lineLate + lineTried}}, "failed registered: the connector is not connected to Cloudflare's edge, and its log does not say why"},
+		"three so far":                           {out{edge: edge(nil), connections: 3, age: 30 * time.Second}, ""},
 	} {
 		d := diagnosed(c.evidence())
 		if got := first(d); got != c.want {

@@ -41,7 +41,8 @@ func inside(ctx context.Context, s Sources, engine Engine, e *Evidence) (probe.R
 		return probe.Report{}, "", err
 	}
 	view.Request.Edge, view.Request.Others = true, true
-	if c, found := e.Project.Observed.Find(plan.ServiceConnector); found {
+	// The namespace of one that ends again and again would end under the look.
+	if c, found := e.Project.Observed.Find(plan.ServiceConnector); found && !e.failing(thisConnector) {
 		view.Connector = c.ID
 	}
 	report, from, err := lifecycle.Look(ctx, engine, view)

@@ -49,6 +49,10 @@ type Status struct {
 	ConnectorLines []cloudflared.Line      // the last ones
 }
 
+// lastRun is how far back the run before the present one is looked for: a connector
+// without DNS ends after half a minute.
+const lastRun = 2 * time.Minute
+
 // statusLines is how much of each log's end is read for what it tells.
 const statusLines = 2000
 
@@ -136,7 +140,12 @@ func inquire(ctx context.Context, e Watcher, o plan.Observed, service string, f 
 		Service: service, Exists: true, Container: d.Name, Image: c.Image, State: d.State, Health: d.Health,
 		Since: since(d), Restarts: d.RestartCount, ExitCode: d.ExitCode,
 	}
-	st.LogErr = e.Logs(ctx, c.ID, plan.LogOptions{Tail: statusLines, Since: d.StartedAt.Add(-startLead), TTY: d.TTY}, func(l plan.LogLine) error {
+	from := d.StartedAt.Add(-startLead)
+	if d.RestartCount > 0 {
+		// What ended the run before may end this one, which has not come so far.
+		from = from.Add(-lastRun)
+	}
+	st.LogErr = e.Logs(ctx, c.ID, plan.LogOptions{Tail: statusLines, Since: from, TTY: d.TTY}, func(l plan.LogLine) error {
 		return f.take(LogEntry{Service: service, Line: l})
 	})
 	return st, d, ctx.Err()
