@@ -40,13 +40,14 @@ func named(what, product, version string) string {
 }
 
 // look takes over a look from inside that has come back. It asks for the next
-// where the log no longer tells what is waited for, and where UDP is blocked, to
-// know whether TCP is too.
-func (w *waiter) look(v view) {
+// where the log no longer tells what is waited for, and where UDP is blocked or the
+// connector is late, to know which ways to the edge are open.
+func (w *waiter) look(v view, late bool) {
 	w.takeLook()
-	blocked := v.caused && v.cause.ID == cloudflared.CauseUDPBlocked && w.looks.last.report.Edge == nil
-	if w.Settled || v.unseen[plan.ServiceConnector] || v.ingress.Unread || blocked {
-		w.looks.ask(blocked)
+	blocked := v.caused && v.cause.ID == cloudflared.CauseUDPBlocked
+	wayOut := (late || blocked) && w.looks.last.report.Edge == nil
+	if w.Settled || v.unseen[plan.ServiceConnector] || v.ingress.Unread || wayOut {
+		w.looks.ask(wayOut)
 	}
 }
 
@@ -61,10 +62,15 @@ func (w *waiter) takeLook() (fresh bool) {
 	return true
 }
 
+// edgeLate is when a connector that is not connected yet most likely cannot: the
+// first connection takes a second.
+const edgeLate = 4 * time.Second
+
 func (w *waiter) edge(ctx context.Context) error {
+	start := time.Now()
 	return w.until(ctx, StageEdge, plan.ServiceConnector, func(v view, _ plan.Details) (string, bool, error) {
 		if len(v.connections) == 0 {
-			w.look(v)
+			w.look(v, time.Since(start) > edgeLate)
 			return "", false, nil
 		}
 		if w.Settled {
@@ -87,7 +93,7 @@ func (w *waiter) configuration(ctx context.Context) error {
 		if !wrong {
 			return fmt.Sprintf("version %d: %s -> %s", v.ingress.Version, w.hostname(v), w.Service), true, nil
 		}
-		w.look(v)
+		w.look(v, false)
 		grace := pushGrace
 		if v.ingress.Unread {
 			grace = lookFresh // a look from inside tells it
