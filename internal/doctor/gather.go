@@ -54,11 +54,15 @@ const (
 // Glance looks at what is at hand: the files, this machine, and what the Engine has
 // of the project. Of Sources it needs neither View nor Public.
 func Glance(ctx context.Context, s Sources) *Evidence {
-	e, _ := glance(ctx, s)
+	e, engine := glance(ctx, s)
+	if engine != nil {
+		gatherHeld(ctx, engine, e)()
+	}
 	return e
 }
 
-// glance returns the Engine too, nil when there is none.
+// glance leaves out what the containers hold, and returns the Engine too, nil when
+// there is none.
 func glance(ctx context.Context, s Sources) (*Evidence, Engine) {
 	e := &Evidence{At: time.Now(), Public: PublicEvidence{Served: -1}}
 	gatherFiles(ctx, s, e)
@@ -81,7 +85,9 @@ func Gather(ctx context.Context, s Sources) *Evidence {
 	// What is known of the hostname by now saves waiting for the look from inside.
 	known := publicHostname(s, e) != ""
 	var g errgroup.Group // every look fills a part of its own
+	held := func() {}
 	if engine != nil {
+		g.Go(func() error { held = gatherHeld(ctx, engine, e); return nil })
 		g.Go(func() error { gatherContainers(ctx, engine, e); return nil })
 		g.Go(func() error { gatherInside(ctx, s, engine, e); return nil })
 	}
@@ -89,6 +95,7 @@ func Gather(ctx context.Context, s Sources) *Evidence {
 		g.Go(func() error { gatherPublic(ctx, s, e); return nil })
 	}
 	_ = g.Wait() // no look returns an error, each stands in the evidence
+	held()
 	if !known {
 		gatherPublic(ctx, s, e)
 	}

@@ -34,23 +34,38 @@ func gatherProject(ctx context.Context, s Sources, engine Engine, e *Evidence) {
 		return
 	}
 	p.Observed, p.Status = o, st
+	p.Environment = environments(st)
+}
 
+// gatherHeld reads back what the containers were filled with, which the Engine takes
+// its time for, and returns what adds to the evidence how that compares with what is
+// asked for. Until that is called the evidence is only read.
+func gatherHeld(ctx context.Context, engine Engine, e *Evidence) (add func()) {
+	p := &e.Project
+	if p.Observed == nil {
+		return func() {}
+	}
+	ctx, cancel := context.WithTimeout(ctx, engineTimeout)
+	defer cancel()
+	o := *p.Observed
+	var where string
 	var g errgroup.Group // every look fills a part of its own, and returns no error
 	held := make([]map[string]secret.Text, len(o.Containers))
 	for i, c := range o.Containers {
 		g.Go(func() error { held[i] = heldFiles(ctx, engine, c); return nil })
 	}
-	g.Go(func() error { p.Place = place(ctx, engine, *o, st); return nil })
+	g.Go(func() error { where = place(ctx, engine, o, p.Status); return nil })
 	_ = g.Wait() // see above
 
-	for i := range o.Containers {
-		o.Containers[i].Files = held[i]
-	}
-	p.TokenHeld = tokenHeld(e.Files.Token, *o)
-	p.Environment = environments(st)
-	if r := e.Files.Rendered; r != nil {
-		steps := plan.Up(r.Project, *o, plan.Options{})
-		p.Plan, p.Images = &steps, imagesOf(r.Project, *o)
+	return func() {
+		for i := range o.Containers {
+			o.Containers[i].Files = held[i]
+		}
+		p.Place, p.TokenHeld = where, tokenHeld(e.Files.Token, o)
+		if r := e.Files.Rendered; r != nil {
+			steps := plan.Up(r.Project, o, plan.Options{})
+			p.Plan, p.Images = &steps, imagesOf(r.Project, o)
+		}
 	}
 }
 

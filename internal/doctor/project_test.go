@@ -91,6 +91,7 @@ func (s *site) up() {
 func (s *site) look() *Evidence {
 	e := &Evidence{At: time.Now(), Files: s.files}
 	gatherProject(s.t.Context(), Sources{Dir: s.dir, Service: "http://mosquitto:9001"}, s.Client, e)
+	gatherHeld(s.t.Context(), s.Client, e)()
 	gatherContainers(s.t.Context(), s.Client, e)
 	return e
 }

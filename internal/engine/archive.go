@@ -41,10 +41,22 @@ func (c *Client) CopyFiles(ctx context.Context, id string, files []plan.File) er
 	return nil
 }
 
+// What a tar archive has beside the files, in bytes: for each its headers and what
+// fills it up to a block, and an end.
+const (
+	tarEntry = 4 << 10
+	tarEnd   = 1 << 10
+)
+
 // pack writes a tar archive of the files. It has no entries for directories: such
 // an entry changes a directory that exists.
 func pack(files []plan.File) (io.Reader, error) {
 	var archive bytes.Buffer
+	size := tarEnd
+	for _, f := range files {
+		size += len(f.Content.Reveal()) + tarEntry // only its length is looked at
+	}
+	archive.Grow(size)
 	w := tar.NewWriter(&archive)
 	now := time.Now()
 	for _, f := range files {

@@ -45,6 +45,7 @@ type Client struct {
 
 	// negotiating has room for one: who agrees on the API version.
 	negotiating chan struct{}
+	version     atomic.Pointer[plan.EngineInfo] // as the Engine told it
 	info        atomic.Pointer[plan.EngineInfo]
 }
 
@@ -157,17 +158,22 @@ func (c *Client) Ping(ctx context.Context) (plan.EngineInfo, error) {
 	return info, nil
 }
 
-// Version asks the Engine for all of Info, in one call once it is connected.
+// Version returns all of what the Engine says about itself. It is asked once.
 func (c *Client) Version(ctx context.Context) (plan.EngineInfo, error) {
 	docker, err := c.api(ctx)
 	if err != nil {
 		return plan.EngineInfo{}, err
 	}
+	if known := c.version.Load(); known != nil {
+		return *known, nil
+	}
 	v, err := docker.ServerVersion(ctx)
 	if err != nil {
 		return plan.EngineInfo{}, fmt.Errorf("read Engine version: %w", clean(err))
 	}
-	return plan.EngineInfo{Endpoint: c.Endpoint(), Version: v.Version, API: v.APIVersion, OS: v.Os, Arch: v.Arch}, nil
+	info := plan.EngineInfo{Endpoint: c.Endpoint(), Version: v.Version, API: v.APIVersion, OS: v.Os, Arch: v.Arch}
+	c.version.Store(&info)
+	return info, nil
 }
 
 // api returns Docker's client once the API version is agreed on. That has to
