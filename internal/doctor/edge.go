@@ -244,8 +244,15 @@ func judgeEdgeTunnel(e *Evidence) Outcome {
 	})
 }
 
+// restartGrace is how long after a start of the broker a 502 tells nothing: it may
+// have been asked for just before.
+const restartGrace = 5 * time.Second
+
 func judgeEdgeOrigin(e *Evidence) Outcome {
 	outcome := judgeTrips(e, "edge-origin", func(*probe.Error) Outcome {
+		if d, found := e.details(thisBroker); found && e.At.Sub(d.StartedAt) < restartGrace {
+			return unseen("the broker has started a moment ago")
+		}
 		told := fault("Cloudflare answers 502: a connector of the tunnel gets no answer from its broker").because("one-broker")
 		if e.Inside.Report == nil || !e.Inside.Report.RoundTrip.OK {
 			return told

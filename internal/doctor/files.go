@@ -276,17 +276,25 @@ func judgeInForce(e *Evidence) Outcome {
 		return pass("")
 	}
 	var seen []string
+	cause := "broker-users"
 	for _, s := range old {
 		seen = append(seen, s.service+": "+s.why)
+		if !s.users {
+			cause = "environment"
+		}
 	}
 	return fault("%s", newer(e.Files, old)).
 		seen(seen...).seen(e.Files.Changes...).
-		because("environment").
+		because(cause).
 		do("", "mqtunnel up")
 }
 
-// outdatedService is a service that runs with something else than the files say.
-type outdatedService struct{ service, why string }
+// outdatedService is a service that runs with something else than the files say;
+// users tells that it is the files of the broker's users alone.
+type outdatedService struct {
+	service, why string
+	users        bool
+}
 
 // outdated lists the services whose containers were made from something else than
 // the files say now. Those that stopped, are missing or are detached have checks of
@@ -303,7 +311,7 @@ func outdated(e *Evidence) []outdatedService {
 		content := step.Op == plan.Reload ||
 			step.Op == plan.CreateContainer && slices.Contains([]string{plan.WhyToken, plan.WhyConfiguration, plan.WhyImage}, step.Why)
 		if content && (step.Subject != plan.ServiceConnector || otherTunnel(e) == "" && e.Files.TokenErr == nil) {
-			list = append(list, outdatedService{step.Subject, step.Why})
+			list = append(list, outdatedService{step.Subject, step.Why, step.Op == plan.Reload})
 		}
 	}
 	return list
