@@ -26,6 +26,7 @@ type facts struct {
 	broker    []mosquitto.Line // since its last start
 	connector []cloudflared.Line
 	serving   bool
+	ended     *mosquitto.Fault  // of the broker's run before, which never served
 	begun     map[string]bool   // by service: a start of it is among the lines
 	lines     map[string]int    // by service: how many lines there were
 	version   map[string]string // by service
@@ -75,16 +76,24 @@ func (f *facts) takeBroker(l mosquitto.Line) {
 	if report, ok := mosquitto.ParseDatabaseReport(l); ok {
 		f.database = &report
 		// The start script says so before it starts the broker.
-		f.begun[plan.ServiceBroker], f.serving, f.broker = true, false, nil
+		f.brokerStarts()
 	}
 	if event := f.reader.Event(l); event.Kind == mosquitto.EventStarting {
-		f.begun[plan.ServiceBroker], f.serving, f.broker = true, false, nil
+		f.brokerStarts()
 		f.version[plan.ServiceBroker] = event.Version
 	}
 	if serving(l) {
-		f.serving = true
+		f.serving, f.ended = true, nil
 	}
 	f.broker = keep(f.broker, l)
+}
+
+// brokerStarts begins a run of the broker, and keeps what ended the one before.
+func (f *facts) brokerStarts() {
+	if fault, found := mosquitto.FindFault(f.broker); found && !f.serving {
+		f.ended = &fault
+	}
+	f.begun[plan.ServiceBroker], f.serving, f.broker = true, false, nil
 }
 
 func (f *facts) takeConnector(l cloudflared.Line) {

@@ -43,7 +43,7 @@ type Status struct {
 	Details        map[string]plan.Details // by service, of those that exist
 	Serving        bool                    // the broker says that it has started
 	Begun          map[string]bool         // by service: its last start is among the lines
-	Fault          *mosquitto.Fault        // what the broker's log tells, since its last start
+	Fault          *mosquitto.Fault        // what the broker's log tells: since its last start, or of the run that the Engine restarted
 	Cause          *cloudflared.Cause      // what the connector's log tells, settled ones left out
 	BrokerLines    []mosquitto.Line        // the last ones, since its last start
 	ConnectorLines []cloudflared.Line      // the last ones
@@ -110,8 +110,12 @@ func (s *Status) tell(f *facts, details []plan.Details) {
 	defer f.mu.Unlock()
 	s.Serving, s.Begun = v.serving, maps.Clone(f.begun)
 	s.BrokerLines, s.ConnectorLines = slices.Clone(f.broker), slices.Clone(f.connector)
-	if v.faulted {
+	switch {
+	case v.faulted:
 		s.Fault = &v.fault
+	case s.Services[0].Restarts > 0 && !v.serving:
+		// The Engine started it again as it was: what ended it will do so again.
+		s.Fault = f.ended
 	}
 	if v.caused {
 		s.Cause = &v.cause

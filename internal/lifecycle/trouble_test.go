@@ -340,3 +340,32 @@ func TestAWrongConfigurationIsSpelledOut(t *testing.T) {
 		}
 	}
 }
+
+func TestABrokerThatTheEngineStartedAgainFollowsFromItsRunBefore(t *testing.T) {
+	const (
+		starting = "2026-08-18T10:00:00+0000: mosquitto version 2.1.2 starting"
+		refused  = "2026-08-18T10:00:00+0000: acl-file: Error: Unable to open acl_file \"/mosquitto/config/acl\"."
+		running  = "2026-08-18T10:00:00+0000: mosquitto version 2.1.2 running"
+	)
+	for _, c := range []struct {
+		name     string
+		lines    []string
+		restarts int
+		want     bool
+	}{
+		{"it ended before it served", []string{starting, refused, starting}, 1, true},
+		{"it ended so twice", []string{starting, refused, starting, starting}, 2, true},
+		{"somebody started it again", []string{starting, refused, starting}, 0, false},
+		{"it serves now", []string{starting, refused, starting, running}, 1, false},
+		{"it had served", []string{starting, running, refused, starting}, 1, false},
+		{"nothing was wrong", []string{starting, starting}, 1, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := Status{Services: []ServiceStatus{{Restarts: c.restarts}, {}}}
+			s.tell(told(c.lines, nil), make([]plan.Details, 2))
+			if (s.Fault != nil) != c.want {
+				t.Errorf("fault %v, want one: %v", s.Fault, c.want)
+			}
+		})
+	}
+}
