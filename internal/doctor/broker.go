@@ -156,7 +156,7 @@ func brokerFails(e *Evidence, topic mosquitto.FaultTopic, code int) bool {
 	if f := brokerFault(e); f.Line != "" {
 		return f.Topic == topic
 	}
-	return d.State != plan.StateRunning && d.ExitCode == code
+	return d.EndKnown() && d.ExitCode == code
 }
 
 func judgeBrokerConfiguration(e *Evidence) Outcome {
@@ -289,9 +289,9 @@ func brokerCause(e *Evidence) string {
 	switch {
 	case d.OOMKilled:
 		return "broker-memory"
-	case f.Topic == mosquitto.FaultConfiguration, f.Line == "" && d.ExitCode == exitConfiguration:
+	case f.Topic == mosquitto.FaultConfiguration, f.Line == "" && d.EndKnown() && d.ExitCode == exitConfiguration:
 		return "broker-configuration"
-	case f.Topic == mosquitto.FaultUsers, f.Line == "" && d.ExitCode == exitUsers:
+	case f.Topic == mosquitto.FaultUsers, f.Line == "" && d.EndKnown() && d.ExitCode == exitUsers:
 		return "broker-users"
 	case f.Topic == mosquitto.FaultDatabase:
 		return "database"
@@ -311,7 +311,7 @@ func judgeBrokerSteady(e *Evidence) Outcome {
 	d, _ := e.details(thisBroker)
 	switch {
 	case o.Status != Failed:
-	case f.Line == "" && slices.Contains([]int{exitScript, 126, 127}, d.ExitCode):
+	case f.Line == "" && d.EndKnown() && slices.Contains([]int{exitScript, 126, 127}, d.ExitCode):
 		// Somebody else has made the container, without its files.
 		o = o.do("make its container anew", "mqtunnel up --force-recreate")
 	default:

@@ -89,7 +89,7 @@ func judgeConnectorSettings(e *Evidence) Outcome {
 	case cloudflared.CauseUsage, cloudflared.CauseSetting, cloudflared.CauseMetrics:
 		return fault("%s", cause.Sentence).seen(causeLine(cause)).do(cause.Hint, "mqtunnel up")
 	case "":
-		if d.State == plan.StateRestarting && d.ExitCode == 0 {
+		if e.failing(thisConnector) && d.EndKnown() && d.ExitCode == 0 {
 			return fault("the connector does not know one of its options, or cannot read the value of one").
 				seen(fmt.Sprintf("%s ends with exit code 0 and is started again, %d times so far", d.Name, d.RestartCount)).
 				do("correct TUNNEL_GRACE_PERIOD and the other TUNNEL_ settings in .env, and what compose.override.yaml changes of cloudflared; then type: mqtunnel up", "mqtunnel up")
@@ -126,7 +126,7 @@ func connectorCheck(e *Evidence) string {
 		return "connector-settings"
 	case "":
 		switch {
-		case d.State == plan.StateRunning, d.ExitCode == 1:
+		case !d.EndKnown(), d.ExitCode == 1:
 			// It has not said yet what it will end of, or had; without the names of the
 			// edge it always ends.
 			return "edge-dns"

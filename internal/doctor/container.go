@@ -221,23 +221,22 @@ func judgeSteady(e *Evidence, p part, meaning func(code int) string, told, cause
 		return pass("")
 	}
 	why := told
-	if d.State != plan.StateRunning && why == "" {
+	if d.EndKnown() && why == "" {
 		why = meaning(d.ExitCode)
 	}
 	text := fmt.Sprintf("%s ends again and again with exit code %d", p, d.ExitCode)
 	seen := fmt.Sprintf("%s: %d restarts, the last end at %s", d.Name, d.RestartCount, clock(d.FinishedAt))
-	switch d.State {
-	case plan.StateRunning:
+	switch {
+	case !d.EndKnown():
 		text = fmt.Sprintf("%s ends again and again", p)
-	case plan.StateExited:
+	case d.State == plan.StateExited:
 		text = fmt.Sprintf("%s has ended with exit code %d", p, d.ExitCode)
-	default:
 	}
 	if why != "" {
 		text += ": " + why
 	}
 	var code string
-	if d.State != plan.StateRunning {
+	if d.EndKnown() {
 		code = fmt.Sprintf("exit code %d: %s", d.ExitCode, meaning(d.ExitCode))
 	}
 	return fault("%s", text).seen(seen, code).do("see what it says: mqtunnel logs "+string(p), "mqtunnel logs "+string(p)).because(cause)
@@ -269,7 +268,7 @@ func judgeMemory(e *Evidence, p part) Outcome {
 	switch {
 	case !found:
 		return unknown(p)
-	case d.OOMKilled && d.State != plan.StateRunning:
+	case d.OOMKilled && (d.State != plan.StateRunning || e.failing(p)):
 		return fault("%s ran out of memory and was killed by the kernel", p).
 			seen(fmt.Sprintf("%s: the kernel killed it at %s, %d restarts", d.Name, clock(d.FinishedAt), d.RestartCount)).
 			do("raise mem_limit of "+string(p)+" in compose.override.yaml, or free memory on this host, then type: mqtunnel up", "mqtunnel up")

@@ -100,6 +100,13 @@ func loops(d *plan.Details, code int) {
 	d.Health = plan.HealthNone
 }
 
+// betweenEnds is as loops, a moment after the last start; how the run before ended is
+// from the Engine's events.
+func betweenEnds(d *plan.Details, code int) {
+	loops(d, code)
+	d.State, d.Health, d.StartedAt, d.EndTold = plan.StateRunning, plan.HealthStarting, look().Add(-time.Second), true
+}
+
 func ends(d *plan.Details, code int) {
 	d.State, d.ExitCode, d.FinishedAt = plan.StateExited, code, look().Add(-time.Minute)
 }
@@ -281,6 +288,14 @@ func TestEachFaultOfTheContainersIsNamedByTheCheckItBelongsTo(t *testing.T) {
 		"broker, between ends": {func(s *scene) {
 			s.broker.RestartCount, s.broker.Health, s.broker.StartedAt = 3, plan.HealthStarting, look().Add(-time.Second)
 		}, "B13 failed: the broker ends again and again"},
+		"broker, between ends of 3": {func(s *scene) { betweenEnds(&s.broker, 3) }, "B06 failed: the broker does not accept its configuration"},
+		"broker, between ends of 139": {
+			func(s *scene) { betweenEnds(&s.broker, 139) }, "B13 failed: the broker ends again and again with exit code 139: it crashed",
+		},
+		"connector, between ends of 0": {func(s *scene) { betweenEnds(&s.connector, 0) }, "C03 failed: the connector does not know one of its options"},
+		"broker, between ends for want of memory": {
+			func(s *scene) { betweenEnds(&s.broker, 137); s.broker.OOMKilled = true }, "B10 failed: the broker ran out of memory",
+		},
 		"stale name": {func(s *scene) { s.broker.Name = "0123456789ab_mosquitto" }, "B14 warning: the broker's container still has the name"},
 		"renamed":    {func(s *scene) { s.connector.Name = "tunnel" }, "C08 warning: the connector's container was renamed by hand"},
 		"left over": {func(s *scene) {

@@ -18,18 +18,36 @@ import (
 // returns as it is. When the Engine goes away the error satisfies IsUnavailable.
 // Of the past the Engine keeps about 256 events; since is by the Engine's clock.
 func (c *Client) Events(ctx context.Context, project string, since time.Time, each func(plan.EngineEvent) error) error {
+	return c.events(ctx, project, events.ListOptions{Since: stamp(since)}, each)
+}
+
+// PastEvents returns what happened to containers of a project between two instants
+// of the Engine's clock, oldest first, as far as the Engine remembers it. Where until
+// lies ahead, it waits for that.
+func (c *Client) PastEvents(ctx context.Context, project string, since, until time.Time) ([]plan.EngineEvent, error) {
+	var past []plan.EngineEvent
+	err := c.events(ctx, project, events.ListOptions{Since: stamp(since), Until: stamp(until)}, func(e plan.EngineEvent) error {
+		past = append(past, e)
+		return nil
+	})
+	if errors.Is(err, io.EOF) {
+		err = nil
+	}
+	return past, err
+}
+
+// events reads a stream of events. Where the options end it, that end is io.EOF.
+func (c *Client) events(ctx context.Context, project string, o events.ListOptions, each func(plan.EngineEvent) error) error {
 	docker, err := c.api(ctx)
 	if err != nil {
 		return err
 	}
+	o.Filters = filters.NewArgs(
+		filters.Arg("type", string(events.ContainerEventType)),
+		filters.Arg("label", plan.LabelProject+"="+project),
+	)
 	ctx, cancel := context.WithCancel(ctx)
-	messages, errs := docker.Events(ctx, events.ListOptions{
-		Since: stamp(since),
-		Filters: filters.NewArgs(
-			filters.Arg("type", string(events.ContainerEventType)),
-			filters.Arg("label", plan.LabelProject+"="+project),
-		),
-	})
+	messages, errs := docker.Events(ctx, o)
 	defer func() {
 		cancel()
 		for range errs {
@@ -44,6 +62,9 @@ func (c *Client) Events(ctx context.Context, project string, since time.Time, ea
 				return err
 			}
 		case err := <-errs:
+			if o.Until != "" && errors.Is(err, io.EOF) {
+				return io.EOF
+			}
 			return eventsError(ctx, project, err)
 		}
 	}

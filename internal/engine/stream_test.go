@@ -119,6 +119,31 @@ func TestFollowedLogsAndEventsShowAStopAndEndByTheirContext(t *testing.T) {
 	}
 }
 
+func TestPastEventsTellHowARunEndedAndComeToAnEnd(t *testing.T) {
+	b := newBench(t)
+	c := b.service("mosquitto", "exit", "3")
+	c.Service.Spec.Restart = plan.Restart{Name: "unless-stopped"}
+	id := b.start(c)
+	d := b.until(id, "it was started again", func(d plan.Details) bool { return d.RestartCount > 0 && d.State == plan.StateRestarting })
+	past, err := b.PastEvents(t.Context(), b.project, d.StartedAt.Add(-time.Minute), d.FinishedAt.Add(time.Second))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended := 0
+	for _, e := range past {
+		if e.ContainerID == id && e.Action == "die" && e.Attributes["exitCode"] == "3" {
+			ended++
+		}
+	}
+	if ended == 0 {
+		t.Errorf("no end with exit code 3 among %+v", past)
+	}
+	none, err := b.PastEvents(t.Context(), b.project, d.StartedAt.Add(-2*time.Hour), d.StartedAt.Add(-time.Hour))
+	if err != nil || len(none) != 0 {
+		t.Errorf("of an hour before: %+v, %v", none, err)
+	}
+}
+
 func awaitEvent(t *testing.T, events <-chan plan.EngineEvent, action string) plan.EngineEvent {
 	t.Helper()
 	var seen []string

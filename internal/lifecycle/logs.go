@@ -17,6 +17,7 @@ type LogReader interface {
 	Inspect(ctx context.Context, id string) (plan.Details, error)
 	Logs(ctx context.Context, id string, o plan.LogOptions, each func(plan.LogLine) error) error
 	Events(ctx context.Context, project string, since time.Time, each func(plan.EngineEvent) error) error
+	PastEvents(ctx context.Context, project string, since, until time.Time) ([]plan.EngineEvent, error)
 }
 
 // LogEntry is one line of one service.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -140,6 +141,9 @@ func inquire(ctx context.Context, e Watcher, o plan.Observed, service string, f 
 	if err != nil {
 		return st, d, err
 	}
+	if d, err = withEnd(ctx, e, d); err != nil {
+		return st, d, err
+	}
 	st = ServiceStatus{
 		Service: service, Exists: true, Container: d.Name, Image: c.Image, State: d.State, Health: d.Health,
 		Since: since(d), Restarts: d.RestartCount, ExitCode: d.ExitCode,
@@ -153,6 +157,37 @@ func inquire(ctx context.Context, e Watcher, o plan.Observed, service string, f 
 		return f.take(LogEntry{Service: service, Line: l})
 	})
 	return st, d, ctx.Err()
+}
+
+// withEnd adds how the run before the present one ended, of a container that the
+// Engine has started again and that runs: an inspect has forgotten it. Where the
+// Engine does not remember either, it stays unknown.
+func withEnd(ctx context.Context, e LogReader, d plan.Details) (plan.Details, error) {
+	if d.State != plan.StateRunning || d.RestartCount == 0 {
+		return d, nil
+	}
+	past, err := e.PastEvents(ctx, d.Labels[plan.LabelProject], d.StartedAt.Add(-lastRun), d.StartedAt)
+	if err != nil {
+		return d, ctx.Err() // it helps to know, and that is all
+	}
+	oom := false
+	for _, event := range past {
+		if event.ContainerID != d.ID {
+			continue
+		}
+		switch event.Action {
+		case "start":
+			oom = false
+		case "oom":
+			oom = true
+		case "die":
+			code, err := strconv.Atoi(event.Attributes["exitCode"])
+			if err == nil {
+				d.ExitCode, d.OOMKilled, d.EndTold = code, oom && code != 0, true
+			}
+		}
+	}
+	return d, nil
 }
 
 // since returns when the present state began.

@@ -98,8 +98,9 @@ type Details struct {
 	Container
 	StartedAt    time.Time
 	FinishedAt   time.Time
-	ExitCode     int
-	OOMKilled    bool
+	ExitCode     int  // of the last run that ended, see EndKnown
+	OOMKilled    bool // likewise
+	EndTold      bool // ExitCode and OOMKilled of a running container are from the Engine's events
 	Error        string // the Engine's own words when a start went wrong
 	RestartCount int
 	Restarting   bool
@@ -112,4 +113,15 @@ type Details struct {
 	// Arguments and Env, as KEY=VALUE, are what it was created with. In containers of
 	// others they may hold a tunnel token: they are searched and never shown.
 	Arguments, Env []string
+}
+
+// EndKnown reports whether ExitCode and OOMKilled tell how the last run ended. The
+// Engine forgets both when it starts a container again.
+func (d Details) EndKnown() bool {
+	switch d.State {
+	case StateRestarting, StateExited, StateDead:
+		return true
+	default:
+		return d.EndTold
+	}
 }

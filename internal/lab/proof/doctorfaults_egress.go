@@ -2,6 +2,7 @@ package proof
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -64,7 +65,7 @@ func egressFaults() []fault {
 					if err := s.throughFaults(ctx, f, by((*site).connected)); err != nil {
 						return err
 					}
-					return s.since(ctx, connector, settled)
+					return s.unchanged(ctx, settled)
 				},
 				mend: by((*site).wayFree),
 			},
@@ -167,29 +168,41 @@ func (s *site) wayFree(ctx context.Context) error {
 // fallback is how long a connector may take to try the other protocol.
 const fallback = 3 * time.Minute
 
-// connected waits until the connector has a connection to the edge.
+// connected waits until the connector has a connection to the edge. It is asked
+// itself: an edge that nothing reaches any more still counts those of the run before.
 func (s *site) connected(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, fallback)
-	defer cancel()
-	_, err := s.lab.Control.WaitTunnel(ctx, s.tunnel.TunnelID, func(t control.TunnelState) bool { return t.Connections() > 0 })
-	return err
+	return eventually(ctx, fallback, func() error { return s.says(ctx, connector, "Registered tunnel connection") })
+}
+
+// unchanged waits until no connection has been made for so long.
+func (s *site) unchanged(ctx context.Context, d time.Duration) error {
+	return eventually(ctx, 3*d, func() error {
+		r, err := s.b.run(ctx, command{path: "docker", args: []string{"logs", "--since", d.String(), s.container(connector)}})
+		if err == nil && strings.Contains(r.all(), "Registered tunnel connection") {
+			err = errors.New("a connection was made a moment ago")
+		}
+		return err
+	})
 }
 
 // logged waits until the connector says something since it was started.
 func logged(words string) act {
 	return func(ctx context.Context, s *site) error {
-		return eventually(ctx, back, func() error {
-			c, err := s.inspect(ctx, connector)
-			if err != nil {
-				return err
-			}
-			r, err := s.b.run(ctx, command{path: "docker", args: []string{"logs", "--since", c.State.StartedAt, c.ID}})
-			if err == nil && !strings.Contains(r.all(), words) {
-				err = fmt.Errorf("the connector has not said %q", words)
-			}
-			return err
-		})
+		return eventually(ctx, back, func() error { return s.says(ctx, connector, words) })
 	}
+}
+
+// says is nil when a service has said something since it was started.
+func (s *site) says(ctx context.Context, service, words string) error {
+	c, err := s.inspect(ctx, service)
+	if err != nil {
+		return err
+	}
+	r, err := s.b.run(ctx, command{path: "docker", args: []string{"logs", "--since", c.State.StartedAt, c.ID}})
+	if err == nil && !strings.Contains(r.all(), words) {
+		err = fmt.Errorf("%s has not said %q", c.Name, words)
+	}
+	return err
 }
 
 // since waits until a service's container runs for so long.

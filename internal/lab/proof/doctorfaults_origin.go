@@ -104,11 +104,11 @@ const brokerUser = 1883
 // it, and returns what was in it.
 func (s *site) exchange(ctx context.Context, file string) (was string, err error) {
 	path := "/mosquitto/config/" + file
-	if was, err = s.b.exec(ctx, s.container(broker), "cat", path); err != nil {
+	password, err := s.password(ctx) // of a user who may only be made now
+	if err != nil {
 		return "", err
 	}
-	password, err := s.password(ctx)
-	if err != nil {
+	if was, err = s.b.exec(ctx, s.container(broker), "cat", path); err != nil {
 		return "", err
 	}
 	others := "user other\n"

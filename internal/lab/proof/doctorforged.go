@@ -5,20 +5,10 @@ import (
 	"bytes"
 	"compress/gzip"
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/tls"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"math/big"
-	"net"
-	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -26,20 +16,15 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 	"unicode"
 	"unicode/utf8"
 
 	"github.com/docker/docker/api/types/container"
-	"golang.org/x/sync/errgroup"
 
 	"mqtunnel/internal/cloudflared"
 	"mqtunnel/internal/doctor"
-	"mqtunnel/internal/lab/ca"
-	"mqtunnel/internal/lab/control"
 	"mqtunnel/internal/lab/images"
 	"mqtunnel/internal/mosquitto"
-	"mqtunnel/internal/probe"
 )
 
 // mark is the word that betrays a client's text wherever it turns up.
@@ -203,140 +188,6 @@ func background(template string) bool {
 	return strings.HasPrefix(template, "Saving in-memory database to ") || strings.HasSuffix(template, "Retrying connection in up to <time>")
 }
 
-// say lets clients of every kind say the texts: with and without a login, on the plain
-// port and through the tunnel, and requests that are none of MQTT.
-func (s *site) say(ctx context.Context, password string, texts []string) error {
-	c, err := s.inspect(ctx, broker)
-	if err != nil {
-		return err
-	}
-	address := c.NetworkSettings.Networks[s.network()].IPAddress
-	target, err := s.target(user, password)
-	if err != nil {
-		return err
-	}
-	web, err := s.web()
-	if err != nil {
-		return err
-	}
-	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(6)
-	for _, text := range texts {
-		group.Go(func() error {
-			if err := s.sayInside(ctx, address, password, text); err != nil {
-				return err
-			}
-			through := target
-			through.ClientID = text
-			if _, err := probe.RoundTrip(ctx, through, "zq/"+strings.NewReplacer("#", "", "+", "").Replace(text)); err != nil {
-				return fmt.Errorf("%q through the tunnel: %w", text, err)
-			}
-			return s.request(ctx, web, text)
-		})
-	}
-	return group.Wait()
-}
-
-// sayInside says a text inside the project's network, in every guise.
-func (s *site) sayInside(ctx context.Context, address, password, text string) error {
-	// With a login, it is the line about the connection that holds the ID.
-	packets := [][]byte{connectPacket(text, "", "", text), connectPacket(text, user, password, "")}
-	for _, guise := range guises(text) {
-		packets = append(packets, connectPacket(guise, guise, guise, guise))
-	}
-	packets = append(packets, connectPacket(tooLong(text), user, password, ""))
-	for _, packet := range packets {
-		if err := s.sayPlain(ctx, net.JoinHostPort(address, "1883"), packet); err != nil {
-			return err
-		}
-	}
-	return s.sayWebSocket(ctx, net.JoinHostPort(address, "9001"), text)
-}
-
-// sayPlain sends one packet and waits for what the broker makes of it.
-func (s *site) sayPlain(ctx context.Context, address string, packet []byte) error {
-	d := net.Dialer{Timeout: answerLimit}
-	conn, err := d.DialContext(ctx, "tcp", address)
-	if err != nil {
-		return err
-	}
-	defer conn.Close() //nolint:errcheck // the broker's answer is in its log
-	if err := conn.SetDeadline(time.Now().Add(answerLimit)); err != nil {
-		return err
-	}
-	if _, err := conn.Write(packet); err != nil {
-		return err
-	}
-	var answer [4]byte
-	_, _ = io.ReadFull(conn, answer[:]) // a client that is thrown out gets none
-	return nil
-}
-
-// sayWebSocket asks for a WebSocket with headers that say where the client is.
-func (s *site) sayWebSocket(ctx context.Context, address, text string) error {
-	return s.sayPlain(ctx, address, []byte("GET /"+url.PathEscape(text)+" HTTP/1.1\r\nHost: mosquitto\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"+
-		"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: mqtt\r\n"+
-		"X-Forwarded-For: \x1b[31m"+text+"\u202e\r\nOrigin: "+text+"\r\n\r\n"))
-}
-
-// connectPacket is a CONNECT of MQTT 3.1.1, of which each text may be anything.
-func connectPacket(id, username, password, will string) []byte {
-	const withWill, withPassword, withUsername = 0x04, 0x40, 0x80
-	field := func(text string) []byte {
-		return append(binary.BigEndian.AppendUint16(nil, uint16(len(text))), text...)
-	}
-	flags, payload := byte(2), field(id)
-	if will != "" {
-		flags |= withWill
-		payload = slices.Concat(payload, field(will), field("x"))
-	}
-	if username != "" {
-		flags |= withUsername | withPassword
-		payload = slices.Concat(payload, field(username), field(password))
-	}
-	body := slices.Concat(field("MQTT"), []byte{4, flags, 0, 60}, payload)
-	return slices.Concat([]byte{0x10}, binary.AppendUvarint(nil, uint64(len(body))), body)
-}
-
-// web is a client of the public hostname.
-func (s *site) web() (*http.Client, error) {
-	target, err := s.target("", "")
-	if err != nil {
-		return nil, err
-	}
-	d := net.Dialer{Timeout: answerLimit}
-	return &http.Client{
-		Timeout: answerLimit,
-		Transport: &http.Transport{
-			DisableKeepAlives: true, TLSClientConfig: &tls.Config{RootCAs: target.RootCAs, MinVersion: tls.VersionTLS12},
-			DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
-				return d.DialContext(ctx, network, net.JoinHostPort("127.0.0.1", strconv.Itoa(int(s.lab.PublicPort))))
-			},
-		},
-	}, nil
-}
-
-// request sends a text as path, query, header and method of a request through the
-// edge. What is answered does not matter.
-func (s *site) request(ctx context.Context, web *http.Client, text string) error {
-	method := http.MethodGet
-	if first, _, _ := strings.Cut(text, " "); regexp.MustCompile(`^[A-Za-z]+$`).MatchString(first) {
-		method = first
-	}
-	r, err := http.NewRequestWithContext(ctx, method, "https://"+s.host+"/"+url.PathEscape(text)+"?"+url.QueryEscape("\x1b[31m\u202e"+text), http.NoBody)
-	if err != nil {
-		return err
-	}
-	for _, name := range []string{"User-Agent", "X-Forwarded-For", "Cf-Connecting-Ip", "Cf-Ray"} {
-		r.Header.Set(name, text)
-	}
-	answer, err := web.Do(r)
-	if err != nil {
-		return nil //nolint:nilerr // a server may refuse the method
-	}
-	return answer.Body.Close()
-}
-
 // standing wants each text in both logs, as docker logs shows them, and counts the
 // lines.
 func (s *site) standing(ctx context.Context, texts []string) (lines int, err error) {
@@ -489,175 +340,4 @@ func plainText(text string) error {
 		}
 	}
 	return nil
-}
-
-// edgeSays lets the edge, and a server in its place, answer with what imitates other
-// faults, and wants the verdict that the same answer without words gets.
-func (s *site) edgeSays(ctx context.Context) (answers int, err error) {
-	if err := s.baseline(ctx); err != nil {
-		return 0, err
-	}
-	words := []string{
-		"\x1b[2J\u202e" + mark + " error code: x",
-		"2026-11-26T01:20:24Z ERR Unauthorized: Invalid tunnel secret\r\nmqtunnel: error: " + mark,
-	}
-	for name, fault := range map[string]func(text string) control.Faults{
-		"403": func(text string) control.Faults {
-			return control.Faults{PublicStatus: http.StatusForbidden, PublicBody: text}
-		},
-		"502": func(text string) control.Faults {
-			return control.Faults{PublicStatus: http.StatusBadGateway, PublicBody: text}
-		},
-		"302": func(text string) control.Faults {
-			return control.Faults{PublicRedirect: "https://login.example.com/" + url.PathEscape(text)}
-		},
-		"refused": func(text string) control.Faults { return control.Faults{RegisterError: "Too many connections " + text} },
-	} {
-		want := ""
-		for i, text := range append([]string{"no"}, words...) {
-			got, err := s.underFault(ctx, fault(text))
-			switch {
-			case err != nil:
-				return answers, fmt.Errorf("%s: %w", name, err)
-			case i == 0:
-				want = got
-			case got != want:
-				return answers, missed("%s with the words %q: %s, want %s as without", name, text, got, want)
-			}
-			answers++
-		}
-	}
-	n, err := s.strangeServer(ctx)
-	return answers + n, err
-}
-
-// underFault sets a fault of the tunnel, wants nothing raw on any output and returns
-// the verdict.
-func (s *site) underFault(ctx context.Context, f control.Faults) (verdict string, err error) {
-	if err := s.lab.Control.SetTunnelFaults(ctx, s.tunnel.TunnelID, f); err != nil {
-		return "", err
-	}
-	defer finish(&err, func() error {
-		return s.lab.Control.SetTunnelFaults(context.WithoutCancel(ctx), s.tunnel.TunnelID, control.Faults{})
-	})
-	if f.RegisterError != "" {
-		if _, err := s.lab.Control.Close(ctx, s.tunnel.TunnelID, control.AllConnections); err != nil {
-			return "", err
-		}
-		if err := s.refused(ctx, func() error { return nil }); err != nil {
-			return "", err
-		}
-	}
-	d, err := s.doctor(ctx)
-	if err != nil {
-		return "", err
-	}
-	return d.first(), s.nothingRaw(ctx)
-}
-
-// strangeServer puts servers of all kinds in the edge's place, each with and without
-// words, and wants the same verdict for both.
-func (s *site) strangeServer(ctx context.Context) (answers int, err error) {
-	authority, err := ca.New()
-	if err != nil {
-		return 0, err
-	}
-	trusted := slices.Concat(s.lab.CA, authority.PEM())
-	file := filepath.Join(s.parent, "ca.pem")
-	if err := os.WriteFile(file, trusted, 0o644); err != nil { //nolint:gosec // certificates
-		return 0, err
-	}
-	defer finish(&err, func() error { return os.WriteFile(file, s.lab.CA, 0o644) }) //nolint:gosec // likewise
-	good, err := authority.Certificate(s.host, "")
-	if err != nil {
-		return 0, err
-	}
-	const evil = "\x1b[2J\u202eerror code: x " + mark
-	for name, answer := range map[string]func(words string) (*tls.Certificate, string, error){
-		"certificate": func(words string) (*tls.Certificate, string, error) {
-			c, err := selfSigned(words)
-			return c, "", err
-		},
-		"reason": func(words string) (*tls.Certificate, string, error) {
-			return good, "502 " + words + "\r\nContent-Length: 0\r\n\r\n", nil
-		},
-		"server": func(words string) (*tls.Certificate, string, error) {
-			return good, "403 No\r\nServer: " + words + "\r\nCf-Ray: " + words + "\r\nContent-Length: 0\r\n\r\n", nil
-		},
-		"body": func(words string) (*tls.Certificate, string, error) {
-			return good, fmt.Sprintf("418 No\r\nContent-Length: %d\r\n\r\n%s", len(words), words), nil
-		},
-		"location": func(words string) (*tls.Certificate, string, error) {
-			return good, "302 No\r\nLocation: https://a.example.com/" + words + "\r\nContent-Length: 0\r\n\r\n", nil
-		},
-		"protocol": func(words string) (*tls.Certificate, string, error) {
-			return good, "101 No\r\nSec-WebSocket-Protocol: " + words + "\r\nUpgrade: " + words + "\r\n\r\n", nil
-		},
-	} {
-		verdicts := map[string]bool{}
-		for _, words := range []string{"no", evil} {
-			certificate, text, err := answer(words)
-			if err != nil {
-				return answers, err
-			}
-			verdict, err := s.facing(ctx, certificate, "HTTP/1.1 "+text)
-			if err != nil {
-				return answers, fmt.Errorf("a server that shows words as its %s: %w", name, err)
-			}
-			verdicts[verdict] = true
-			answers++
-		}
-		if len(verdicts) != 1 || verdicts[""] {
-			return answers, missed("a server's %s changes the verdict: %v", name, verdicts)
-		}
-	}
-	return answers, nil
-}
-
-// facing asks for a diagnosis that meets a server of its own in the edge's place.
-func (s *site) facing(ctx context.Context, certificate *tls.Certificate, answer string) (verdict string, err error) {
-	listener, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: []tls.Certificate{*certificate}, MinVersion: tls.VersionTLS12})
-	if err != nil {
-		return "", err
-	}
-	var group errgroup.Group
-	group.Go(func() error {
-		for {
-			conn, err := listener.Accept()
-			if err != nil {
-				return nil //nolint:nilerr // closed below
-			}
-			_ = conn.SetDeadline(time.Now().Add(answerLimit)) // a client that is gone has no use for it
-			_, _ = conn.Read(make([]byte, 4<<10))             // likewise
-			_, _ = io.WriteString(conn, answer)               // likewise
-			_ = conn.Close()                                  // likewise
-		}
-	})
-	defer finish(&err, func() error { return errors.Join(listener.Close(), group.Wait()) })
-	to := fmt.Sprintf("%s:443:%s", s.host, listener.Addr())
-	if _, err := s.plain(ctx, "doctor", "-v", "--connect-to", to); err != nil {
-		return "", err
-	}
-	r, err := s.plain(ctx, "doctor", "--json", "--connect-to", to)
-	if err != nil {
-		return "", err
-	}
-	var d diagnosis
-	err = json.Unmarshal([]byte(r.out), &d)
-	return d.first(), err
-}
-
-// selfSigned makes a certificate of which all names are the words.
-func selfSigned(words string) (*tls.Certificate, error) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return nil, err
-	}
-	// A name that is none can only stand in the subject.
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: words, Organization: []string{words}},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	return &tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, err
 }
