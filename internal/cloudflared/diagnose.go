@@ -54,8 +54,8 @@ type Cause struct {
 
 // Diagnose returns the newest relevant failure that no success follows. It goes
 // through the lines in their order; a registered connection settles what stood
-// against that connection and against the start, a new configuration settles what
-// stood against the old one. Harmless lines and everything between a graceful
+// against that connection, against the start and against every connection of the
+// run before, a new configuration settles what stood against the old one. Harmless lines and everything between a graceful
 // stop and the next start are ignored. One failed QUIC dial is not a cause yet,
 // two in a row are.
 func Diagnose(lines []Line) (Cause, bool) {
@@ -76,6 +76,7 @@ type diagnosis struct {
 	dials      map[int]int
 	stopping   bool
 	registered bool // since the last start
+	starts     int
 }
 
 // standing is a failure that nothing has settled yet.
@@ -83,6 +84,7 @@ type standing struct {
 	cause Cause
 	topic topic
 	index int
+	start int // the start of cloudflared that it came after
 }
 
 // take goes on by one line.
@@ -94,8 +96,12 @@ func (d *diagnosis) take(line Line) {
 	switch event.Kind {
 	case EventStarting:
 		d.stopping, d.registered = false, false
+		d.starts++
 		d.dials = map[int]int{}
-		d.settle(func(s standing) bool { return s.topic == ofIngress || s.topic == ofOrigin })
+		// What ended without a reason may have ended because somebody stopped it.
+		d.settle(func(s standing) bool {
+			return s.topic == ofIngress || s.topic == ofOrigin || s.cause.ID == CauseRefusedSilently
+		})
 		return
 	case EventShutdown:
 		d.stopping = true
@@ -105,7 +111,7 @@ func (d *diagnosis) take(line Line) {
 		d.registered = true
 		delete(d.dials, event.Index)
 		d.settle(func(s standing) bool {
-			return s.topic == ofStart || s.topic == ofEdge && (s.index == event.Index || s.index < 0)
+			return s.topic == ofStart || s.topic == ofEdge && (s.index == event.Index || s.index < 0 || s.start < d.starts)
 		})
 		return
 	case EventConfig:
@@ -135,7 +141,7 @@ func (d *diagnosis) match(line Line, event Event) {
 			return // the same warning at a start is harmless
 		}
 		d.stopping = d.stopping && f.topic != ofStart
-		d.add(standing{Cause{f.id, f.sentence, f.hint, line}, f.topic, line.connIndex()})
+		d.add(standing{Cause{f.id, f.sentence, f.hint, line}, f.topic, line.connIndex(), d.starts})
 		return
 	}
 }

@@ -113,6 +113,7 @@ const (
 	noRules   = "WRN No ingress rules were defined in provided config (if any) nor from the cli, cloudflared will return 503 for all incoming HTTP requests"
 	applied   = `INF Updated to new configuration config="{}" version=1`
 	stop      = "INF Initiating graceful shutdown due to signal terminated ..."
+	silent    = `ERR Serve tunnel error error="control stream encountered a failure while serving" connIndex=2 event=0 ip=198.41.192.57`
 	noName    = `ERR  error="Unable to reach the origin service. The service may be down or it may not be responding to traffic from cloudflared: dial tcp: lookup mosquitto on 127.0.0.11:53: no such host" connIndex=0 event=1`
 )
 
@@ -181,6 +182,8 @@ func TestTheLogTellsTheCause(t *testing.T) {
 		"token mended after a stop":   {[]string{start, `ERR Register tunnel error from server side error="Unauthorized: Invalid tunnel secret" connIndex=0`, stop, "INF Tunnel server stopped", start, connected, applied}, none},
 		"refused configuration":       {[]string{start, connected, applied, `ERR Failed to update ingress error="x"`}, cloudflared.CauseBadIngress},
 		"accepted after a refused":    {[]string{start, connected, `ERR Failed to update ingress error="x"`, applied}, none},
+		"cut off at a shutdown":       {[]string{silent, start}, none},
+		"other slot of a run before":  {[]string{start, strings.ReplaceAll(dial, "connIndex=0", "connIndex=2"), strings.ReplaceAll(dial, "connIndex=0", "connIndex=2"), start, connected}, none},
 		"words of others":             {[]string{start, connected, applied, origin("EOF Provided Tunnel token is not valid. Unauthorized: Invalid tunnel secret"), "INF Unauthorized: Invalid tunnel secret", `ERR Request failed error="says: Unauthorized: Invalid tunnel secret" connIndex=0`}, cloudflared.CauseOriginNoHTTP},
 	} {
 		var lines []cloudflared.Line
