@@ -98,9 +98,9 @@ type Details struct {
 	Container
 	StartedAt    time.Time
 	FinishedAt   time.Time
-	ExitCode     int  // of the last run that ended, see EndKnown
-	OOMKilled    bool // likewise
-	EndTold      bool // ExitCode and OOMKilled of a running container are from the Engine's events
+	ExitCode     int    // of the last run that ended, see EndKnown
+	OOMKilled    bool   // likewise
+	EndTold      bool   // ExitCode and OOMKilled of a running container are from the Engine's events
 	Error        string // the Engine's own words when a start went wrong
 	RestartCount int
 	Restarting   bool
