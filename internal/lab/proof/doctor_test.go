@@ -44,6 +44,30 @@ func TestPairsCanBeTogether(t *testing.T) {
 	}
 }
 
+func TestEachPairCanBeDrawnOnce(t *testing.T) {
+	list, seen, with := faults(), map[[2]string]bool{}, map[string]int{}
+	for _, p := range pairs(list, len(list)*len(list), rand.New(rand.NewPCG(1, 1))) {
+		for _, key := range [][2]string{{p[0].name, p[1].name}, {p[1].name, p[0].name}} {
+			if seen[key] {
+				t.Fatalf("%v can be drawn twice", p)
+			}
+			seen[key] = true
+			with[key[0]]++
+		}
+	}
+	for _, a := range list {
+		want := 0
+		for _, b := range list {
+			if a.name != b.name && together(a, b) {
+				want++
+			}
+		}
+		if with[a.name] != want {
+			t.Errorf("%s is in %d pairs, want %d", a.name, with[a.name], want)
+		}
+	}
+}
+
 func TestPairsAreThoseOfTheirSeed(t *testing.T) {
 	draw := func(seed uint64) string {
 		list := pairs(faults(), 5, rand.New(rand.NewPCG(seed, seed)))

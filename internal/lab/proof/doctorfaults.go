@@ -48,10 +48,11 @@ func by(method func(*site, context.Context) error) act {
 type stage int
 
 const (
-	stageUp      stage = iota // by a run of up, which may mend others
-	stageEngine               // by calls to the Engine, or at the edge
-	stageFiles                // by changes of files, which up refuses
-	stageVantage              // by what surrounds doctor, without which the rest cannot be done
+	stageDashboard stage = iota // by a configuration, which a connector has to take
+	stageUp                     // by a run of up, which may mend others
+	stageEngine                 // by calls to the Engine, or at the edge
+	stageFiles                  // by changes of files, which up refuses
+	stageVantage                // by what surrounds doctor, without which the rest cannot be done
 )
 
 // subject is what a fault is of.

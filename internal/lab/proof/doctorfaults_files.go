@@ -96,7 +96,7 @@ func fileFaults() []fault {
 			mend: func(ctx context.Context, s *site) error { return s.must(ctx, "render", "--force") },
 		},
 		{
-			name: "env in git", code: "MQT-F12", of: []subject{ofDirectory}, stage: stageFiles, warns: true,
+			name: "env in git", code: "MQT-F12", of: []subject{ofDirectory, ofEnv}, stage: stageFiles, warns: true,
 			inject: func(ctx context.Context, s *site) error {
 				dir := filepath.Join(s.dir, ".git")
 				s.hold(closer(func() error { return os.RemoveAll(dir) }))

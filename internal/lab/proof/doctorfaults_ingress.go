@@ -108,7 +108,7 @@ const catchAll = "http_status:404"
 // dashboard is a fault in the tunnel's configuration; a person corrects it there.
 func dashboard(name, code string, rules func(*site) []control.Rule) fault {
 	return fault{
-		name: name, code: code, of: []subject{ofTunnel}, stage: stageEngine, connector: true,
+		name: name, code: code, of: []subject{ofTunnel}, stage: stageDashboard, connector: true,
 		inject: func(ctx context.Context, s *site) error {
 			return s.configure(ctx, append(rules(s), control.Rule{Service: catchAll})...)
 		},

@@ -41,10 +41,11 @@ func pairs(list []fault, n int, random *rand.Rand) []pair {
 			if !together(a, b) {
 				continue
 			}
+			both := pair{a, b}
 			if b.stage < a.stage {
-				a, b = b, a
+				both = pair{b, a}
 			}
-			all = append(all, pair{a, b})
+			all = append(all, both)
 		}
 	}
 	random.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
