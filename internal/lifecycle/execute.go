@@ -28,6 +28,7 @@ type Actor interface {
 	Remove(ctx context.Context, id string, volumes bool) error
 	Rename(ctx context.Context, id, name string) error
 	Exec(ctx context.Context, id string, cmd []string) (plan.ExecResult, error)
+	Logs(ctx context.Context, id string, o plan.LogOptions, each func(plan.LogLine) error) error
 }
 
 // run is one execution of a plan.

@@ -21,6 +21,7 @@ type recorder struct {
 	began time.Time
 	fails map[string]error // by call
 	exec  func(cmd []string) (plan.ExecResult, error)
+	logs  func(ctx context.Context, o plan.LogOptions, each func(plan.LogLine) error) error // nil cannot be read
 
 	mu    sync.Mutex
 	calls []string // as they end: "call", or "call: error"
@@ -114,6 +115,13 @@ func (r *recorder) Exec(ctx context.Context, id string, cmd []string) (plan.Exec
 		return plan.ExecResult{}, nil
 	}
 	return r.exec(cmd)
+}
+
+func (r *recorder) Logs(ctx context.Context, _ string, o plan.LogOptions, each func(plan.LogLine) error) error {
+	if r.logs == nil {
+		return errors.New("configured logging driver does not support reading")
+	}
+	return r.logs(ctx, o, each)
 }
 
 func (r *recorder) sorted() string {

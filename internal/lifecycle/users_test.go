@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"mqtunnel/internal/plan"
 	"mqtunnel/internal/secret"
@@ -106,4 +107,42 @@ func TestAReloadTellsWhyItFailed(t *testing.T) {
 			t.Errorf("error %v after calls %s", err, r.sorted())
 		}
 	})
+}
+
+func TestAReloadIsDoneWhenTheLogTellsOfIt(t *testing.T) {
+	before := time.Date(2026, 8, 20, 12, 0, 0, 0, time.UTC)
+	const reloading = "1787220001: Reloading config."
+	for name, c := range map[string]struct {
+		lines []plan.LogLine // after the exec
+		hangs bool
+		want  string
+	}{
+		"told":                   {[]plan.LogLine{{Time: before.Add(time.Second), Text: reloading}}, true, ""},
+		"told by the run before": {[]plan.LogLine{{Time: before, Text: reloading}}, true, "the broker has not read its files again within 10s"},
+		"a client's words":       {[]plan.LogLine{{Time: before.Add(time.Second), Text: "1787220001: New client connected from 192.0.2.1:9 as Reloading config. (p2, c1, k60)."}}, true, "has not read"},
+		"ended":                  {nil, false, "the broker ended when it was to read its files again"},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			r := newRecorder()
+			r.logs = func(ctx context.Context, o plan.LogOptions, each func(plan.LogLine) error) error {
+				if !o.Follow {
+					return each(plan.LogLine{Time: before, Text: reloading})
+				}
+				for _, l := range c.lines {
+					if err := each(l); err != nil {
+						return err
+					}
+				}
+				if !c.hangs {
+					return nil
+				}
+				<-ctx.Done()
+				return ctx.Err()
+			}
+			err := Reload(t.Context(), r, "b1", []plan.File{{Path: "/a"}})
+			if (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
+				t.Errorf("%s: error %v, want %q", name, err, c.want)
+			}
+		})
+	}
 }
