@@ -17,12 +17,17 @@ import (
 // does not.
 const trialTime = 30 * time.Second
 
-// Try starts the broker's service with its files in a throw-away container
-// without volumes, without a network and without published ports, and waits until
-// it runs or fails. A broker of version 2.1 that fails to start empties its
-// database, so a configuration is never tried on the real one. Bind mounts stay,
-// read-only: a directive may name a file in one.
-func Try(ctx context.Context, e Prober, project string, s plan.Service) (err error) {
+// Try starts the broker's service with its files in a throw-away container and waits
+// until it runs or fails. A broker of version 2.1 that fails to start empties its
+// database, so a configuration is never tried on the real one.
+func Try(ctx context.Context, e Prober, project string, s plan.Service) error {
+	return onTrial(ctx, e, project, s, func(context.Context, string) error { return nil })
+}
+
+// onTrial runs the broker's service without volumes, without a network and without
+// published ports until use, which gets the container's ID, is done. Bind mounts
+// stay, read-only: a directive may name a file in one.
+func onTrial(ctx context.Context, e Prober, project string, s plan.Service, use func(ctx context.Context, id string) error) (err error) {
 	ctx, cancel := context.WithTimeout(ctx, trialTime)
 	defer cancel()
 	s.Spec.Mounts = trialMounts(s.Spec.Mounts)
@@ -51,7 +56,10 @@ func Try(ctx context.Context, e Prober, project string, s plan.Service) (err err
 			conf = f.Content.Reveal() // to find the line that the broker names
 		}
 	}
-	return verdict(ctx, e, id, s.Spec.TTY, conf)
+	if err := verdict(ctx, e, id, s.Spec.TTY, conf); err != nil {
+		return err
+	}
+	return use(ctx, id)
 }
 
 // trialMounts returns what a trial may see of the broker's mounts.
