@@ -103,7 +103,7 @@ func (u *upRun) firstUser(ctx context.Context) error {
 		if err != nil || name == "" {
 			return nil //nolint:nilerr // the project is up; declining to add a user is no failure
 		}
-		err = u.app.userAdd(ctx, name, nil, false)
+		err = u.app.userAdd(ctx, name, nil, passwordChoice{})
 		if err == nil || ctx.Err() != nil {
 			return nil //nolint:nilerr // likewise
 		}

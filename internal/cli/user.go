@@ -20,22 +20,24 @@ import (
 func (a *App) userCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "user",
-		Short: "Add, list and remove the users of the broker",
+		Short: "Add, list and remove the users of the broker, and say what they may do",
 		RunE:  group,
 	}
-	cmd.AddCommand(a.userAddCommand(), a.userListCommand(), a.userPasswdCommand(), a.userRemoveCommand())
+	cmd.AddCommand(a.userAddCommand(), a.userListCommand(), a.userPasswdCommand(), a.userRemoveCommand(),
+		a.userAllowCommand(), a.userDenyCommand(), a.userExplainCommand())
 	return cmd
 }
 
 func (a *App) userAddCommand() *cobra.Command {
 	var topics []string
-	var generate bool
+	var choice passwordChoice
 	cmd := &cobra.Command{
 		Use:   "add NAME",
 		Short: "Add a user, in effect at once",
 		Long: `Add a user. The password is asked for without echo (Enter alone makes one and
-shows it once), read from standard input, or made by --generate. It takes effect at
-once, without a restart, and for good.
+shows it once), read from standard input, or made by --generate; it has 12 characters
+or more, unless --weak is given. It takes effect at once, without a restart, and for
+good.
 
 --topics says what the user may read and write: "all" (home automation mostly
 needs that), "own" (topics that begin with the user's name), or topic filters.`,
@@ -44,15 +46,15 @@ needs that), "own" (topics that begin with the user's name), or topic filters.`,
   mqtunnel user add sensor --topics 'home/+/temperature' < password.txt`,
 		Args: oneArg("the user's name"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.userAdd(cmd.Context(), args[0], topics, generate)
+			return a.userAdd(cmd.Context(), args[0], topics, choice)
 		},
 	}
 	cmd.Flags().StringArrayVar(&topics, "topics", nil, "all, own, or topic `FILTER`s, separated by commas")
-	cmd.Flags().BoolVar(&generate, "generate", false, "make a password and show it once")
+	choice.flags(cmd)
 	return cmd
 }
 
-func (a *App) userAdd(ctx context.Context, name string, topics []string, generate bool) error {
+func (a *App) userAdd(ctx context.Context, name string, topics []string, choice passwordChoice) error {
 	if err := mosquitto.CheckUsername(name); err != nil {
 		return err
 	}
@@ -73,17 +75,14 @@ func (a *App) userAdd(ctx context.Context, name string, topics []string, generat
 	if err != nil {
 		return err
 	}
-	change := userChange{name: name, verb: "added", login: true}
+	change := userChange{name: name, verb: "added", login: true, grants: true}
 	change.edit = func(d *render.Directory, password secret.Text) error {
 		if d.Passwords.Has(name) {
 			return existing(name)
 		}
 		return errors.Join(d.Passwords.Set(name, password), d.ACL.Set(name, rules))
 	}
-	if err := a.changeUser(ctx, change, generate); err != nil {
-		return err
-	}
-	return nil
+	return a.changeUser(ctx, change, choice)
 }
 
 // splitTopics takes lists that are separated by commas apart.
@@ -102,7 +101,7 @@ func splitTopics(lists []string) []string {
 // existing says that there is such a user, and what can be done with it.
 func existing(name string) error {
 	return remedy.Errorf(remedy.Input,
-		"change the password: mqtunnel user passwd "+name+"\nto change the topics, remove the user and add it again",
+		"change the password: mqtunnel user passwd "+name+"\nchange the topics: mqtunnel user allow "+name+", mqtunnel user deny "+name,
 		"there is a user %s already", name)
 }
 
@@ -120,7 +119,7 @@ func (a *App) unknownUser(name string) error {
 }
 
 func (a *App) userPasswdCommand() *cobra.Command {
-	var generate bool
+	var choice passwordChoice
 	cmd := &cobra.Command{
 		Use:   "passwd NAME",
 		Short: "Change a user's password, in effect at once",
@@ -139,10 +138,10 @@ connected as the user are disconnected.`,
 				}
 				return d.Passwords.Set(name, password)
 			}
-			return a.changeUser(cmd.Context(), change, generate)
+			return a.changeUser(cmd.Context(), change, choice)
 		},
 	}
-	cmd.Flags().BoolVar(&generate, "generate", false, "make a password and show it once")
+	choice.flags(cmd)
 	return cmd
 }
 
@@ -178,7 +177,7 @@ func (a *App) userRemoveCommand() *cobra.Command {
 				}
 				return nil
 			}
-			return a.changeUser(cmd.Context(), change, false)
+			return a.changeUser(cmd.Context(), change, passwordChoice{})
 		},
 	}
 	cmd.Flags().BoolVar(&yes, "yes", false, "do not ask")

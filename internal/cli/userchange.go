@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/spf13/cobra"
+
 	"mqtunnel/internal/display"
 	"mqtunnel/internal/lifecycle"
 	"mqtunnel/internal/mosquitto"
@@ -17,14 +19,15 @@ import (
 
 // userChange is what one of the user commands does.
 type userChange struct {
-	name  string
-	verb  string // "added", for the sentence at the end
-	login bool   // a password belongs to it, and a login proves it
-	edit  func(*render.Directory, secret.Text) error
+	name   string
+	verb   string // "added", for the sentence at the end
+	login  bool   // a password belongs to it, and a login proves it
+	grants bool   // it lets somebody do more, and is taken back where the broker does not take it
+	edit   func(*render.Directory, secret.Text) error
 }
 
 // changeUser carries a change through: files first, then the running broker.
-func (a *App) changeUser(ctx context.Context, change userChange, generate bool) error {
+func (a *App) changeUser(ctx context.Context, change userChange, choice passwordChoice) error {
 	s, err := a.here()
 	if err != nil {
 		return err
@@ -41,7 +44,7 @@ func (a *App) changeUser(ctx context.Context, change userChange, generate bool) 
 	var password secret.Text
 	made := false
 	if change.login {
-		if password, made, err = a.password(ctx, change.name, generate); err != nil {
+		if password, made, err = a.password(ctx, change.name, choice); err != nil {
 			return err
 		}
 	}
@@ -59,10 +62,22 @@ func (a *App) changeUser(ctx context.Context, change userChange, generate bool) 
 	return nil
 }
 
+// passwordChoice is how a command gets a password.
+type passwordChoice struct {
+	generate bool // made, and shown once
+	weak     bool // a short one is taken too
+}
+
+// flags adds the flags of a password to a command.
+func (p *passwordChoice) flags(cmd *cobra.Command) {
+	cmd.Flags().BoolVar(&p.generate, "generate", false, "make a password and show it once")
+	cmd.Flags().BoolVar(&p.weak, "weak", false, fmt.Sprintf("take a password of fewer than %d characters", mosquitto.StrongLength))
+}
+
 // password asks for a password, reads it from standard input, or makes one.
-func (a *App) password(ctx context.Context, name string, generate bool) (password secret.Text, made bool, err error) {
+func (a *App) password(ctx context.Context, name string, choice passwordChoice) (password secret.Text, made bool, err error) {
 	switch {
-	case generate:
+	case choice.generate:
 		return mosquitto.NewPassword(), true, nil
 	case a.typed():
 		password, err = a.askHidden(ctx, "Password for "+name+" (Enter alone makes one): ", oneLine)
@@ -93,6 +108,10 @@ func (a *App) password(ctx context.Context, name string, generate bool) (passwor
 	}
 	if err := mosquitto.CheckPassword(password); err != nil {
 		return password, false, remedy.Errorf(remedy.Input, "choose another one, or add --generate", "%w", err)
+	}
+	if !choice.weak && mosquitto.Weak(password) {
+		return password, false, remedy.Errorf(remedy.Input, "choose a longer one, add --generate, or add --weak to take it all the same",
+			"the password has fewer than %d characters, and everybody on the internet may guess", mosquitto.StrongLength)
 	}
 	return password, false, nil
 }
@@ -144,11 +163,11 @@ func (s *session) applyUser(ctx context.Context, change userChange, password sec
 	return true, nil
 }
 
-// notInEffect deals with a broker that did not take a change. A new user is taken
-// back, files and broker. A removal and a new password stay in the files whatever
-// the broker does, so that nobody can keep access by keeping it busy.
+// notInEffect deals with a broker that did not take a change. What grants more is
+// taken back, files and broker. A removal, a denial and a new password stay in the
+// files whatever the broker does, so that nobody can keep access by keeping it busy.
 func (s *session) notInEffect(ctx context.Context, change userChange, err error, before render.Rendered, broker plan.Container) error {
-	if change.verb != "added" {
+	if !change.grants {
 		return remedy.Errorf(remedy.Failed,
 			"it is in the files and takes effect when the broker starts anew: mqtunnel restart mosquitto",
 			"user %s is %s, and the running broker did not take it: %w", change.name, change.verb, err)

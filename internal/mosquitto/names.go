@@ -88,6 +88,15 @@ func CheckPassword(password secret.Text) error {
 	return nil
 }
 
+// StrongLength is how many characters a password has at least that is not Weak.
+const StrongLength = 12
+
+// Weak reports whether a password that somebody has chosen is so short that it may be
+// guessed: clients are told apart by it alone, and anybody can reach the broker.
+func Weak(password secret.Text) bool {
+	return utf8.RuneCountInString(password.Reveal()) < StrongLength // counted, never shown
+}
+
 // maxPassword bounds a password in bytes: what Mosquitto's own clients read of a
 // line of their option files is some more.
 const maxPassword = 512
