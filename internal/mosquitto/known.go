@@ -211,22 +211,30 @@ func knownConnected(rest string) (Known, bool) {
 	return k, true
 }
 
-// knownDisconnected looks at what follows "Client ". A line that can be one of 2.1
-// is taken for that if its reason is one of 2.1, since in 2.0 such an end is that of
-// a client ID, with words of the broker's after it.
+// knownDisconnected looks at what follows "Client ". The last words of a line are the
+// broker's: no line of 2.1 ends as those of 2.0 do, but for the bare goodbye. What
+// else can be a line of 2.1 is taken for that if its reason is one of 2.1.
 func knownDisconnected(rest string) (Known, bool) {
+	oldKnown := func(end oldEnd) (Known, bool) {
+		k, ok := knownReason(end.reason)
+		k.Template = "Client <client>" + end.words
+		return k, ok && strings.HasSuffix(rest, end.words)
+	}
+	ends := oldEnds()
+	bare := ends[len(ends)-1]
+	for _, end := range ends[:len(ends)-1] {
+		if k, ok := oldKnown(end); ok {
+			return k, true
+		}
+	}
 	now := newDisconnected(Event{}, rest)
 	if now.Kind != EventOther {
 		if k, ok := knownReason(now.Reason); ok {
 			return k, true
 		}
 	}
-	for _, end := range oldEnds() {
-		if strings.HasSuffix(rest, end.words) {
-			k, _ := knownReason(end.reason) // all of them are
-			k.Template = "Client <client>" + end.words
-			return k, true
-		}
+	if k, ok := oldKnown(bare); ok {
+		return k, true
 	}
 	broken := Known{Means: "a client's connection broke off", Harmless: true}
 	switch {

@@ -146,8 +146,8 @@ func newDisconnected(e Event, rest string) Event {
 		return e
 	}
 	m := newEnd.FindStringSubmatch(rest[i+1:])
-	if m == nil {
-		return e
+	if m == nil || strings.Contains(m[2], separator) {
+		return e // the last separator is the broker's, and no address stands before it
 	}
 	e.Kind, e.ClientID, e.Address, e.Reason = EventDisconnected, rest[:i], m[1], m[2]
 	switch e.Reason {
@@ -157,13 +157,17 @@ func newDisconnected(e Event, rest string) Event {
 	return e
 }
 
+// separator stands before the reason of a disconnect, in both versions.
+const separator = " disconnected: "
+
 // oldEnd is how a line of 2.0 about a client ends.
 type oldEnd struct {
 	words, reason string // reason is in the words of 2.1
 	kind          EventKind
 }
 
-// oldEnds lists the ends of those lines, the longer ones first.
+// oldEnds lists the ends of those lines, the longer ones first: the last one is the
+// bare goodbye, in which lines of 2.1 may end as well.
 func oldEnds() []oldEnd {
 	return []oldEnd{
 		{" disconnected, not authorised.", "not authorised", EventRefused},
@@ -190,7 +194,6 @@ func oldDisconnected(e Event, rest string) Event {
 			return e
 		}
 	}
-	const separator = " disconnected: "
 	if i := strings.LastIndex(rest, separator); i >= 0 && strings.HasSuffix(rest, ".") {
 		e.Kind, e.ClientID = EventDisconnected, rest[:i]
 		e.Reason = strings.TrimSuffix(rest[i+len(separator):], ".")

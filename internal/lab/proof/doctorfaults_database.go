@@ -67,7 +67,9 @@ func databaseFaults() []fault {
 		return f
 	}
 	const cut = "dd if=mosquitto.db of=cut bs=1 count=$(($(wc -c < mosquitto.db) - 20)) 2>/dev/null && cat cut > mosquitto.db && rm cut"
-	runs := func(context.Context, *site) error { return nil }
+	runs := func(ctx context.Context, s *site) error {
+		return eventually(ctx, back, func() error { return s.says(ctx, broker, " running") })
+	}
 	unwritable := onEngine("data directory unwritable", "MQT-B09", ofBroker, func(ctx context.Context, s *site) error {
 		if err := s.inVolumeAs(ctx, "0:0", "chmod 0555 . && chown 0:0 ."); err != nil {
 			return err
