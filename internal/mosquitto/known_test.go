@@ -59,6 +59,7 @@ func TestAClientsWordsDoNotDecideWhatALineMeans(t *testing.T) {
 		"Client Error: Out of memory. closed its connection.":                                               "Client <client> closed its connection.",
 		"New client connected from 1.2.3.4:5 as x (p2, c1, k60, u'root'). (p5, c1, k60).":                   "New client connected from <address> as <client> (p<n>, c<n>, k<n>).",
 		"Client x [192.0.2.1:9] disconnected: bad socket read/write: Bad. closed its connection.":           "Client <client> closed its connection.",
+		"Client x [192.0.2.1:9] disconnected: bad socket read/write: x. disconnected.":                      "Client <client> disconnected.",
 		"Client x [192.0.2.1:9] disconnected: bad socket read/write: x. disconnected: Protocol error.":      "Client <client> disconnected: <error>.",
 		"Protocol error from x: First packet not CONNECT (47).: PUBLISH before session is active.":          "Protocol error from <text>",
 		"ACL denying access to client with dangerous client id \"Client a disconnected, not authorised.+\"": "ACL denying access to client with dangerous client id \"<client>\"",

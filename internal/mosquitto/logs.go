@@ -146,8 +146,8 @@ func newDisconnected(e Event, rest string) Event {
 		return e
 	}
 	m := newEnd.FindStringSubmatch(rest[i+1:])
-	if m == nil || strings.Contains(m[2], separator) {
-		return e // the last separator is the broker's, and no address stands before it
+	if m == nil || strings.Contains(m[2], " disconnected") {
+		return e // the broker says that word once, and the last one is its own
 	}
 	e.Kind, e.ClientID, e.Address, e.Reason = EventDisconnected, rest[:i], m[1], m[2]
 	switch e.Reason {
@@ -156,9 +156,6 @@ func newDisconnected(e Event, rest string) Event {
 	}
 	return e
 }
-
-// separator stands before the reason of a disconnect, in both versions.
-const separator = " disconnected: "
 
 // oldEnd is how a line of 2.0 about a client ends.
 type oldEnd struct {
@@ -194,6 +191,7 @@ func oldDisconnected(e Event, rest string) Event {
 			return e
 		}
 	}
+	const separator = " disconnected: "
 	if i := strings.LastIndex(rest, separator); i >= 0 && strings.HasSuffix(rest, ".") {
 		e.Kind, e.ClientID = EventDisconnected, rest[:i]
 		e.Reason = strings.TrimSuffix(rest[i+len(separator):], ".")
