@@ -73,7 +73,10 @@ func (s *site) underFault(ctx context.Context, f control.Faults) (verdict string
 		return "", err
 	}
 	defer finish(&err, func() error {
-		return s.lab.Control.SetTunnelFaults(context.WithoutCancel(ctx), s.tunnel.TunnelID, control.Faults{})
+		if err := s.lab.Control.SetTunnelFaults(context.WithoutCancel(ctx), s.tunnel.TunnelID, control.Faults{}); err != nil || f.RegisterError == "" {
+			return err
+		}
+		return s.becomes(ctx, diagnosis.clean) // until the connector tries again
 	})
 	if f.RegisterError != "" {
 		if _, err := s.lab.Control.Close(ctx, s.tunnel.TunnelID, control.AllConnections); err != nil {
@@ -107,7 +110,10 @@ func (s *site) strangeServer(ctx context.Context) (answers int, err error) {
 	if err != nil {
 		return 0, err
 	}
-	const evil = "\x1b[2J\u202eerror code: x " + mark
+	const (
+		turning  = "\u202eerror code: x " + mark
+		escaping = "\x1b[2J" + turning // which makes a header none, and so another answer of it
+	)
 	for name, answer := range map[string]func(words string) (*tls.Certificate, string, error){
 		"certificate": func(words string) (*tls.Certificate, string, error) {
 			c, err := selfSigned(words)
@@ -130,7 +136,7 @@ func (s *site) strangeServer(ctx context.Context) (answers int, err error) {
 		},
 	} {
 		verdicts := map[string]bool{}
-		for _, words := range []string{"no", evil} {
+		for _, words := range []string{"no", turning, escaping} {
 			certificate, text, err := answer(words)
 			if err != nil {
 				return answers, err
@@ -139,7 +145,9 @@ func (s *site) strangeServer(ctx context.Context) (answers int, err error) {
 			if err != nil {
 				return answers, fmt.Errorf("a server that shows words as its %s: %w", name, err)
 			}
-			verdicts[verdict] = true
+			if words != escaping || verdict == "" {
+				verdicts[verdict] = true
+			}
 			answers++
 		}
 		if len(verdicts) != 1 || verdicts[""] {
