@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 )
 
 // File is a file as it is, or as it is to be.
@@ -121,6 +122,9 @@ func (d *Dir) Read(name string, limit int64) (File, error) {
 
 func (d *Dir) read(name string, limit int64) (File, error) {
 	file, err := d.root.OpenFile(d.real(name), openFlags, 0)
+	if errors.Is(err, syscall.ENXIO) {
+		return File{}, errIrregular // a socket
+	}
 	if err != nil {
 		return File{}, err
 	}

@@ -43,8 +43,10 @@ func word(what string, err error) error {
 		hint = "put the file itself where the link is"
 	case errors.Is(err, errDangling):
 		hint = "make the file that it leads to, or remove the link"
-	case errors.Is(err, errIrregular):
+	case errors.Is(err, errIrregular), errors.Is(err, errTooLarge):
 		hint = "move it away"
+	case errors.Is(err, syscall.ELOOP):
+		hint = "remove the link"
 	case errors.Is(err, fs.ErrPermission):
 		hint = "run the command as the owner of the directory"
 	case errors.Is(err, fs.ErrNotExist):

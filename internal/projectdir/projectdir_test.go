@@ -5,6 +5,7 @@ package projectdir_test
 import (
 	"errors"
 	"io/fs"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -282,15 +283,25 @@ func TestWhatIsNoFileOrTooLargeIsSaid(t *testing.T) {
 	if err := syscall.Mkfifo(filepath.Join(dir, "pipe"), 0o600); err != nil { // nobody writes into it
 		t.Fatal(err)
 	}
+	socket, err := net.ListenUnix("unix", &net.UnixAddr{Name: filepath.Join(dir, "socket"), Net: "unix"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer socket.Close() //nolint:errcheck // the file is what matters
+	if err := os.Symlink("itself", filepath.Join(dir, "itself")); err != nil {
+		t.Fatal(err)
+	}
 	put(t, filepath.Join(dir, "large"), "12345")
 	d := opened(t, dir)
 	for name, want := range map[string]string{
-		"dir":   "it is not a regular file",
-		"pipe":  "it is not a regular file",
-		"large": "the file is too large",
-		"none":  "no such file or directory",
+		"dir":    "it is not a regular file",
+		"pipe":   "it is not a regular file",
+		"socket": "it is not a regular file",
+		"itself": "too many levels of symbolic links",
+		"large":  "the file is too large",
+		"none":   "no such file or directory",
 	} {
-		if _, err := d.Read(name, 4); err == nil || err.Error() != "read "+name+": "+want {
+		if _, err := d.Read(name, 4); err == nil || err.Error() != "read "+name+": "+want || remedy.CodeOf(err) != remedy.Input {
 			t.Errorf("%s: error %v, want %s", name, err, want)
 		}
 		if name == "dir" || name == "pipe" {
