@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"unicode/utf8"
 
 	"mqtunnel/internal/remedy"
 )
@@ -65,16 +64,22 @@ func ParseACL(name, text string) (*ACL, error) {
 	if text == "" {
 		return p.acl, nil
 	}
+	if strings.HasPrefix(text, byteOrderMark) {
+		return nil, badRule(name, 1, errByteOrderMark)
+	}
 	for i, line := range strings.Split(strings.TrimSuffix(text, "\n"), "\n") {
 		if err := p.line(strings.TrimRight(line, " \r")); err != nil {
-			return nil, remedy.Errorf(remedy.Input,
-				"a line is \"user NAME\" or \"topic read|write|readwrite|deny FILTER\"; \"mqtunnel user\" writes them",
-				"%s:%d: %w", name, i+1, err)
+			return nil, badRule(name, i+1, err)
 		}
 	}
 	p.acl.trailing = p.pending
 	p.acl.users = slices.DeleteFunc(p.acl.users, func(u aclUser) bool { return u.name == ProbeUser })
 	return p.acl, nil
+}
+
+func badRule(name string, line int, err error) error {
+	return remedy.Errorf(remedy.Input, "a line is \"user NAME\" or \"topic read|write|readwrite|deny FILTER\"; \"mqtunnel user\" writes them",
+		"%s:%d: %w", name, line, err)
 }
 
 // aclParser holds the comments that await their line and the user of the section.
@@ -95,7 +100,7 @@ func (p *aclParser) line(line string) error {
 		p.anonymous = true
 		return nil
 	}
-	if !utf8.ValidString(line) || strings.ContainsFunc(line, isControl) {
+	if !isText(line) {
 		return errors.New("control characters, or not UTF-8 text")
 	}
 	if strings.HasPrefix(line, "#") {
@@ -203,6 +208,11 @@ func (a *ACL) Set(user string, rules []Rule) error {
 	}
 	a.users[i].rules = slices.Clone(rules)
 	return nil
+}
+
+// Clone returns a copy that changes to a do not touch.
+func (a *ACL) Clone() *ACL {
+	return &ACL{users: slices.Clone(a.users), trailing: slices.Clone(a.trailing)}
 }
 
 // Remove takes the user and its rules out and reports whether there were any.

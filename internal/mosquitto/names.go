@@ -104,6 +104,22 @@ const maxPassword = 512
 // maxField is the length in bytes of a string in MQTT.
 const maxField = 65535
 
+// byteOrderMark is what some editors put in front of a text. The broker takes it for
+// part of the first name or word.
+const byteOrderMark = "\ufeff"
+
+var errByteOrderMark = errors.New("the file begins with a byte order mark, which the broker takes for part of its first word")
+
+// isText reports whether a line of a file is UTF-8 without control characters.
+func isText(line string) bool {
+	for i := range len(line) {
+		if line[i] < ' ' || line[i] > '~' {
+			return utf8.ValidString(line) && !strings.ContainsFunc(line, isControl)
+		}
+	}
+	return true
+}
+
 // isControl tells the characters that MQTT strings must not hold and that no file
 // of the broker can carry in a line (MQTT 5, 1.5.4).
 func isControl(r rune) bool {

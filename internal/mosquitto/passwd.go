@@ -12,7 +12,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"unicode/utf8"
 
 	"mqtunnel/internal/remedy"
 	"mqtunnel/internal/secret"
@@ -58,6 +57,9 @@ func ParsePasswords(name, text string) (*Passwords, error) {
 	if text == "" {
 		return p, nil
 	}
+	if strings.HasPrefix(text, byteOrderMark) {
+		return nil, badPassword(name, 1, errByteOrderMark)
+	}
 	for i, line := range strings.Split(strings.TrimSuffix(text, "\n"), "\n") {
 		line = strings.TrimSuffix(line, "\r")
 		parsed, err := parsePasswordLine(line)
@@ -82,7 +84,7 @@ func parsePasswordLine(line string) (passwordLine, error) {
 	if strings.HasPrefix(line, "#") || strings.Trim(line, " ") == "" {
 		return passwordLine{text: secret.New(line)}, nil
 	}
-	if !utf8.ValidString(line) || strings.ContainsFunc(line, isControl) {
+	if !isText(line) {
 		return passwordLine{}, errors.New("control characters, or not UTF-8 text")
 	}
 	user, encoded, ok := strings.Cut(line, ":")
@@ -192,6 +194,9 @@ func (p *Passwords) Remove(user string) bool {
 	p.lines = slices.Delete(p.lines, i, i+1)
 	return true
 }
+
+// Clone returns a copy that changes to p do not touch.
+func (p *Passwords) Clone() *Passwords { return &Passwords{lines: slices.Clone(p.lines)} }
 
 // Has reports whether there is a user of the name, the probe's included.
 func (p *Passwords) Has(user string) bool { return p.find(user) >= 0 }

@@ -97,6 +97,45 @@ func TestBadPasswordFilesAreRefusedWithTheirLine(t *testing.T) {
 	}
 }
 
+func TestAByteOrderMarkIsRefusedAndTold(t *testing.T) {
+	_, passwd := mosquitto.ParsePasswords("mosquitto/passwd", "\ufeff"+writtenByMosquitto["2.0.11 default"]+"\n")
+	_, acl := mosquitto.ParseACL("mosquitto/acl", "\ufeffuser alice\ntopic read x\n")
+	for name, err := range map[string]error{"mosquitto/passwd": passwd, "mosquitto/acl": acl} {
+		if err == nil || !strings.HasPrefix(err.Error(), name+":1: the file begins with a byte order mark") || remedy.CodeOf(err) != remedy.Input {
+			t.Errorf("%s: error %v, want one about the byte order mark in line 1", name, err)
+		}
+	}
+}
+
+func TestChangesDoNotReachACopy(t *testing.T) {
+	p, err := mosquitto.ParsePasswords("passwd", writtenByMosquitto["2.0.11 default"]+"\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	acl, err := mosquitto.ParseACL("acl", "user alice\ntopic read x\nuser bob\ntopic read y\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	passwd, rules := p.Render().Reveal(), acl.Render(false)
+	p2, acl2 := p.Clone(), acl.Clone()
+	for _, user := range []string{"alice", "carol"} {
+		if err := p.Set(user, secret.New("other")); err != nil {
+			t.Fatal(err)
+		}
+		if err := acl.Set(user, []mosquitto.Rule{{Access: mosquitto.Deny, Filter: "#"}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p.Remove("alice")
+	acl.Remove("alice")
+	if got := p2.Render().Reveal(); got != passwd {
+		t.Errorf("the copy of the password file is\n%s\nwant\n%s", got, passwd)
+	}
+	if got := acl2.Render(false); got != rules {
+		t.Errorf("the copy of the ACL file is\n%s\nwant\n%s", got, rules)
+	}
+}
+
 func TestPasswordFileKeepsOrderAndComments(t *testing.T) {
 	carol := strings.Replace(writtenByMosquitto["2.0.11 sha512"], "alice", "carol", 1)
 	text := "# first\n" + writtenByMosquitto["2.0.11 default"] + "\n\n# kitchen\n" + carol + "\n"

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
+	"slices"
 	"strings"
 
 	"mqtunnel/compose"
@@ -68,6 +69,13 @@ func Examine(dir string) (*Directory, Faults) {
 	return d, f
 }
 
+// Clone returns a copy that changes of the users of d do not touch.
+func (d *Directory) Clone() *Directory {
+	c := *d
+	c.Passwords, c.ACL = d.Passwords.Clone(), d.ACL.Clone()
+	return &c
+}
+
 // readUsers reads who may log in and what they may do.
 func (d *Directory) readUsers(opened *projectdir.Dir) error {
 	passwd, err := read(opened, PasswdName)
@@ -126,14 +134,15 @@ func (d *Directory) Render(ctx context.Context, s config.Settings, env map[strin
 	if err := d.brokerFiles(s, &in); err != nil {
 		return Rendered{}, err
 	}
-	text, err := Compose(in)
+	text, withoutUsers, err := composed(in)
 	if err != nil {
 		return Rendered{}, err
 	}
-	project, err := Load(ctx, d.Path, text, env)
+	project, err := Load(ctx, d.Path, withoutUsers, env)
 	if err != nil {
 		return Rendered{}, err
 	}
+	project = withUsers(project, in)
 	// The directory's own ACL file holds users only: what anonymous clients may do
 	// is a setting, and stands in what the broker gets.
 	return Rendered{Compose: text, Passwd: []byte(in.Passwd), ACL: []byte(d.ACL.Render(false)), Project: project}, nil
@@ -157,7 +166,8 @@ func (d *Directory) brokerFiles(s config.Settings, in *Input) error {
 		return fmt.Errorf("read start script: %w", err)
 	}
 	in.StartScript = string(script)
-	if !s.ProbePassword.IsZero() && !d.Passwords.Verify(mosquitto.ProbeUser, s.ProbePassword) {
+	good := d.Passwords.Verify(mosquitto.ProbeUser, s.ProbePassword) && !slices.Contains(d.Passwords.OnlyNewer(), mosquitto.ProbeUser)
+	if !s.ProbePassword.IsZero() && !good {
 		if err := d.Passwords.SetProbe(s.ProbePassword); err != nil {
 			return err
 		}

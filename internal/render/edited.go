@@ -5,7 +5,9 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"regexp"
+	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/rogpeppe/go-internal/diff"
 )
@@ -75,6 +77,38 @@ func Diff(existing, rendered []byte) (string, bool) {
 type rule struct {
 	find    *regexp.Regexp
 	replace string
+	// words are those of which a line holds one for find to match, in small letters
+	// where anyCase is true: looking for them is much quicker. None stands for any line.
+	words   []string
+	anyCase bool
+	// toEnd says that find matches the beginning of what goes on to the line's end.
+	toEnd bool
+}
+
+// blank returns a line without the secret.
+func (r rule) blank(line string) string {
+	if !r.suspects(line) {
+		return line
+	}
+	if !r.toEnd {
+		return r.find.ReplaceAllString(line, r.replace)
+	}
+	match := r.find.FindStringSubmatchIndex(line)
+	if match == nil {
+		return line
+	}
+	return string(r.find.ExpandString(nil, r.replace, line, match))
+}
+
+// suspects reports whether find may match.
+func (r rule) suspects(line string) bool {
+	if r.anyCase {
+		if strings.ContainsFunc(line, func(c rune) bool { return c >= utf8.RuneSelf }) {
+			line = strings.ToUpper(line) // a long s is an s to (?i)
+		}
+		line = strings.ToLower(line)
+	}
+	return len(r.words) == 0 || slices.ContainsFunc(r.words, func(w string) bool { return strings.Contains(line, w) })
 }
 
 // sealRules are the secrets that a rendered file may hold: password hashes, and
@@ -83,11 +117,15 @@ type rule struct {
 func sealRules() []rule {
 	return []rule{
 		// user:$7$1000$salt$hash, each "$" doubled or not.
-		{regexp.MustCompile(`^(\s*[^\s:#][^:]*:)\$\$?(?:[67]|argon2\w*)\$.*$`), "${1}" + hidden},
+		{find: regexp.MustCompile(`^(\s*[^\s:#][^:]*:)\$\$?(?:[67]|argon2\w*)\$`), replace: "${1}" + hidden, words: []string{"$"}, toEnd: true},
 		// Directives of the broker and keys of a mapping or list whose names say so.
-		{regexp.MustCompile(`(?i)^(\s*(?:-\s*)?["']?(?:[\w.-]*[_.-])?(?:password|passwd|passphrase|psk|secret|token|credentials?)["']?(?:\s*[:=]\s*|\s+))([^\s#|>&*].*)$`), "${1}" + hidden},
+		{
+			find:    regexp.MustCompile(`(?i)^(\s*(?:-\s*)?["']?(?:[\w.-]*[_.-])?(?:password|passwd|passphrase|psk|secret|token|credentials?)["']?(?:\s*[:=]\s*|\s+))([^\s#|>&*].*)$`),
+			replace: "${1}" + hidden,
+			words:   []string{"password", "passwd", "passphrase", "psk", "secret", "token", "credential"}, anyCase: true,
+		},
 		// A whole file in one line, see literal.
-		{regexp.MustCompile(`^(\s*content: ").+"$`), "${1}" + hidden + `"`},
+		{find: regexp.MustCompile(`^(\s*content: ").+"$`), replace: "${1}" + hidden + `"`, words: []string{`content: "`}},
 	}
 }
 
@@ -95,12 +133,17 @@ func sealRules() []rule {
 // hand as well.
 func blankRules() []rule {
 	return append(sealRules(), []rule{
+		// A directive that somebody took out for a while: one word behind its name.
+		{
+			find:    regexp.MustCompile(`(?i)^(\s*#[#\s]*(?:[\w.-]*[_.-])?(?:password|passphrase|psk|secret|token)(?:\s*[:=]\s*|\s+))\S+\s*$`),
+			replace: "${1}" + hidden, words: []string{"password", "passphrase", "psk", "secret", "token"}, anyCase: true,
+		},
 		// Options of the command-line clients.
-		{regexp.MustCompile(`((?:^|[\s"',\[])(?:-P|--pw|--token|--password)["']?(?:[\s,=]+["']?))([^\s"',\]]+)`), "${1}" + hidden},
+		{find: regexp.MustCompile(`((?:^|[\s"',\[])(?:-P|--pw|--token|--password)["']?(?:[\s,=]+["']?))([^\s"',\]]+)`), replace: "${1}" + hidden},
 		// A tunnel token wherever it stands: base64 of a JSON object.
-		{regexp.MustCompile(`eyJ[A-Za-z0-9+/_-]{20,}={0,2}`), hidden},
+		{find: regexp.MustCompile(`eyJ[A-Za-z0-9+/_-]{20,}={0,2}`), replace: hidden, words: []string{"eyJ"}},
 		// Credentials within a URL.
-		{regexp.MustCompile(`(://[^\s/:@]*:)[^\s/@]+@`), "${1}" + hidden + "@"},
+		{find: regexp.MustCompile(`(://[^\s/:@]*:)[^\s/@]+@`), replace: "${1}" + hidden + "@", words: []string{"://"}},
 	}...)
 }
 
@@ -111,7 +154,7 @@ func apply(rules []rule, text []byte) string {
 	all := strings.Split(strings.ReplaceAll(string(text), "\r\n", "\n"), "\n")
 	for i, line := range all {
 		for _, r := range rules {
-			line = r.find.ReplaceAllString(line, r.replace)
+			line = r.blank(line)
 		}
 		all[i] = line
 	}

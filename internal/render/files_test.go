@@ -47,7 +47,7 @@ func TestAPersonsEditIsSeen(t *testing.T) {
 func TestADifferenceShowsNoSecret(t *testing.T) {
 	const plain = "hunter2hunter2"
 	in := base()
-	in.Conf += "connection cloud\nremote_password " + plain + "\nbridge_psk " + plain + "\n"
+	in.Conf += "connection cloud\nremote_password " + plain + "\nbridge_psk " + plain + "\n# remote_password " + plain + "\n#bridge_psk " + plain + "\n"
 	ours := rendered(t, in)
 	for _, line := range []string{
 		"mqtt_password: " + plain,

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"mqtunnel/compose"
+	"mqtunnel/internal/plan"
+	"mqtunnel/internal/secret"
 )
 
 // DefaultProject is the project whose containers are named as the guides say:
@@ -63,25 +65,57 @@ type Input struct {
 // give the same bytes. It errs when a text is one that Compose would not put
 // into the container, such as an empty password file.
 func Compose(in Input) ([]byte, error) {
+	text, _, err := composed(in)
+	return text, err
+}
+
+// Texts that stand in for the users' files in a project that is only loaded.
+const (
+	passwdStandIn = "# the password file stands here\n"
+	aclStandIn    = "# the ACL file stands here\n"
+)
+
+// composed returns compose.yaml, and the same with stand-ins for the users: the parser
+// of YAML goes through the text again and again, and many users make it long.
+func composed(in Input) (text, withoutUsers []byte, err error) {
 	if err := in.check(); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	source, err := compose.Files.ReadFile(compose.ProjectTemplate)
 	if err != nil {
-		return nil, fmt.Errorf("read template: %w", err)
+		return nil, nil, fmt.Errorf("read template: %w", err)
 	}
 	t, err := template.New(compose.ProjectTemplate).
 		Funcs(template.FuncMap{"quote": quote, "literal": literal}).
 		Option("missingkey=error").
 		Parse(string(source))
 	if err != nil {
-		return nil, fmt.Errorf("parse template: %w", err)
+		return nil, nil, fmt.Errorf("parse template: %w", err)
 	}
-	var out bytes.Buffer
-	if err := t.Execute(&out, newView(in)); err != nil {
-		return nil, fmt.Errorf("render compose.yaml: %w", err)
+	v := newView(in)
+	var full, light bytes.Buffer
+	full.Grow(2 * (len(in.Passwd) + len(in.ACL)))
+	err = t.Execute(&full, v)
+	v.Passwd, v.ACL = passwdStandIn, aclStandIn
+	if err := errors.Join(err, t.Execute(&light, v)); err != nil {
+		return nil, nil, fmt.Errorf("render compose.yaml: %w", err)
 	}
-	return seal(out.Bytes()), nil
+	return seal(full.Bytes()), light.Bytes(), nil
+}
+
+// withUsers puts the users' files where their stand-ins are.
+func withUsers(p plan.Project, in Input) plan.Project {
+	for _, s := range p.Services {
+		for i, f := range s.Files {
+			switch {
+			case f.Content.Equal(secret.New(passwdStandIn)):
+				s.Files[i].Content = secret.New(lines(in.Passwd))
+			case f.Content.Equal(secret.New(aclStandIn)):
+				s.Files[i].Content = secret.New(lines(in.ACL))
+			}
+		}
+	}
+	return p
 }
 
 // check refuses what the template cannot say.

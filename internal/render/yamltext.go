@@ -36,7 +36,7 @@ func quote(s string) string {
 }
 
 // plain reports whether r may stand in YAML as it is, and is visible.
-func plain(r rune) bool { return r == ' ' || unicode.IsGraphic(r) && !unicode.IsSpace(r) }
+func plain(r rune) bool { return r >= ' ' && r <= '~' || unicode.IsGraphic(r) && !unicode.IsSpace(r) }
 
 // blockIndent is how far the lines of a block stand in: the template has them
 // under a key of the third level.
