@@ -12,6 +12,7 @@ import (
 	"mqtunnel/internal/cloudflared"
 	"mqtunnel/internal/display"
 	"mqtunnel/internal/lifecycle"
+	"mqtunnel/internal/mosquitto"
 	"mqtunnel/internal/plan"
 	"mqtunnel/internal/remedy"
 	"mqtunnel/internal/render"
@@ -177,7 +178,8 @@ func (u *upRun) compareFiles(ctx context.Context) error {
 		case plan.ServiceConnector:
 			want = []string{render.TokenPath}
 		case plan.ServiceBroker:
-			want = []string{render.PasswdPath, render.ACLPath}
+			// A killed user watch leaves a configuration of its own.
+			want = []string{render.PasswdPath, render.ACLPath, mosquitto.ConfPath}
 		}
 		held, err := lifecycle.HeldFiles(ctx, u.engine, c.ID, want)
 		if err != nil {

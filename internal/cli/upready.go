@@ -20,6 +20,7 @@ import (
 // finish waits until a message flows, and tells people what they need.
 func (u *upRun) finish(ctx context.Context, to []probe.ConnectTo) error {
 	u.weaker()
+	u.olderBroker(u.dir)
 	if u.options.noWait {
 		u.progress.End()
 		if !u.app.flags.quiet {

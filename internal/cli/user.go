@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
@@ -24,7 +23,7 @@ func (a *App) userCommand() *cobra.Command {
 		RunE:  group,
 	}
 	cmd.AddCommand(a.userAddCommand(), a.userListCommand(), a.userPasswdCommand(), a.userRemoveCommand(),
-		a.userAllowCommand(), a.userDenyCommand(), a.userExplainCommand())
+		a.userAllowCommand(), a.userDenyCommand(), a.userExplainCommand(), a.userWatchCommand())
 	return cmd
 }
 
@@ -58,10 +57,10 @@ func (a *App) userAdd(ctx context.Context, name string, topics []string, choice 
 	if err := mosquitto.CheckUsername(name); err != nil {
 		return err
 	}
-	if err := a.unknownUser(name); err != nil {
-		return err
-	}
 	if len(topics) == 0 {
+		if err := a.unknownUser(name); err != nil {
+			return err
+		}
 		if !a.interactive() {
 			return remedy.Errorf(remedy.Usage, "add --topics all, --topics own, or --topics FILTER", "what may user %s read and write", name)
 		}
@@ -75,7 +74,7 @@ func (a *App) userAdd(ctx context.Context, name string, topics []string, choice 
 	if err != nil {
 		return err
 	}
-	change := userChange{name: name, verb: "added", login: true, grants: true}
+	change := userChange{name: name, verb: "added", login: true, grants: true, topic: mosquitto.ExampleTopic(rules)}
 	change.edit = func(d *render.Directory, password secret.Text) error {
 		if d.Passwords.Has(name) {
 			return existing(name)
@@ -195,61 +194,4 @@ func noUser(name string, d *render.Directory) error {
 		}
 	}
 	return remedy.Errorf(remedy.Input, hint, "there is no user %q", name)
-}
-
-type usersJSON struct {
-	Schema int        `json:"schema"`
-	Users  []userJSON `json:"users"`
-}
-
-type userJSON struct {
-	Name   string   `json:"name"`
-	Topics string   `json:"topics"`
-	Rules  []string `json:"rules"`
-}
-
-func (a *App) userListCommand() *cobra.Command {
-	cmd := &cobra.Command{
-		Use:   "list",
-		Short: "List the users and what they may do",
-		Args:  noArgs,
-		RunE: func(*cobra.Command, []string) error {
-			dir, err := a.dir()
-			if err != nil {
-				return err
-			}
-			d, err := render.ReadDirectory(dir)
-			if err != nil {
-				return err
-			}
-			return a.printUsers(d)
-		},
-	}
-	a.jsonFlag(cmd)
-	return cmd
-}
-
-func (a *App) printUsers(d *render.Directory) error {
-	list := usersJSON{Schema: schema, Users: []userJSON{}}
-	for _, name := range d.Passwords.Users() {
-		rules, _ := d.ACL.Rules(name)
-		u := userJSON{Name: name, Topics: mosquitto.DescribeTopics(name, rules), Rules: []string{}}
-		for _, r := range rules {
-			u.Rules = append(u.Rules, r.String())
-		}
-		list.Users = append(list.Users, u)
-	}
-	if a.json {
-		return writeJSON(a.Out, list)
-	}
-	if len(list.Users) == 0 {
-		fmt.Fprintln(a.Out, "no user yet: every client is refused. Next: mqtunnel user add NAME")
-		return nil
-	}
-	w := tabwriter.NewWriter(a.Out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "USER\tTOPICS")
-	for _, u := range list.Users {
-		fmt.Fprintf(w, "%s\t%s\n", u.Name, display.Safe(u.Topics))
-	}
-	return w.Flush()
 }

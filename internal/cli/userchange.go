@@ -23,6 +23,7 @@ type userChange struct {
 	verb   string // "added", for the sentence at the end
 	login  bool   // a password belongs to it, and a login proves it
 	grants bool   // it lets somebody do more, and is taken back where the broker does not take it
+	topic  string // one that a user who is added may use
 	edit   func(*render.Directory, secret.Text) error
 }
 
@@ -124,15 +125,10 @@ func (s *session) applyUser(ctx context.Context, change userChange, password sec
 	if err != nil {
 		return false, err
 	}
-	before, err := s.renderFrom(ctx, d, false)
-	if err != nil {
+	if err := s.notEdited(ctx, d); err != nil {
 		return false, err
 	}
-	if s.rendered() {
-		if err := d.CheckEdited(before); err != nil {
-			return false, err
-		}
-	}
+	before := d.Clone()
 	if err := change.edit(d, password); err != nil {
 		return false, err
 	}
@@ -160,17 +156,37 @@ func (s *session) applyUser(ctx context.Context, change userChange, password sec
 	if err := lifecycle.ChangeUsers(ctx, s.engine, broker.ID, after.Project, login); err != nil {
 		return false, s.notInEffect(ctx, change, err, before, broker)
 	}
+	if err := lifecycle.EndWatch(ctx, s.engine, broker); err != nil {
+		s.warn(err.Error()) // the change is in effect
+	}
 	return true, nil
+}
+
+// notEdited refuses a Compose file that a person edited. Only then the project as it is
+// has to be rendered, which with many users is half of the work.
+func (s *session) notEdited(ctx context.Context, d *render.Directory) error {
+	if !s.rendered() || !render.Edited(d.Existing) {
+		return nil
+	}
+	r, err := s.renderFrom(ctx, d, false)
+	if err != nil {
+		return err
+	}
+	return d.CheckEdited(r)
 }
 
 // notInEffect deals with a broker that did not take a change. What grants more is
 // taken back, files and broker. A removal, a denial and a new password stay in the
 // files whatever the broker does, so that nobody can keep access by keeping it busy.
-func (s *session) notInEffect(ctx context.Context, change userChange, err error, before render.Rendered, broker plan.Container) error {
+func (s *session) notInEffect(ctx context.Context, change userChange, err error, was *render.Directory, broker plan.Container) error {
 	if !change.grants {
 		return remedy.Errorf(remedy.Failed,
 			"it is in the files and takes effect when the broker starts anew: mqtunnel restart mosquitto",
 			"user %s is %s, and the running broker did not take it: %w", change.name, change.verb, err)
+	}
+	before, failed := s.renderFrom(context.WithoutCancel(ctx), was, false)
+	if failed != nil {
+		return errors.Join(err, failed)
 	}
 	return errors.Join(err, before.Write(s.dir), lifecycle.ChangeUsers(context.WithoutCancel(ctx), s.engine, broker.ID, before.Project,
 		lifecycle.Login{User: mosquitto.ProbeUser, Password: s.settings.ProbePassword}))
@@ -211,10 +227,10 @@ func (a *App) userResult(ctx context.Context, s *session, change userChange, liv
 		return
 	}
 	host := s.hostname(ctx)
-	topic := exampleTopic(s.dir, change.name)
+	topic := shellQuote(change.topic)
 	fmt.Fprintf(a.Out, "\ntry it, with the password in MQTT_PASSWORD (mosquitto clients 2.1 or newer):\n")
-	fmt.Fprintf(a.Out, "  mosquitto_sub -h %s -p 443 --ws --tls-use-os-certs -u %s -P \"$MQTT_PASSWORD\" -q 1 -t %s\n", display.Safe(host), change.name, shellQuote(topic))
-	fmt.Fprintf(a.Out, "  mosquitto_pub -h %s -p 443 --ws --tls-use-os-certs -u %s -P \"$MQTT_PASSWORD\" -q 1 -t %s -m hello\n", display.Safe(host), change.name, shellQuote(topic))
+	fmt.Fprintf(a.Out, "  mosquitto_sub -h %s -p 443 --ws --tls-use-os-certs -u %s -P \"$MQTT_PASSWORD\" -q 1 -t %s\n", display.Safe(host), change.name, topic)
+	fmt.Fprintf(a.Out, "  mosquitto_pub -h %s -p 443 --ws --tls-use-os-certs -u %s -P \"$MQTT_PASSWORD\" -q 1 -t %s -m hello\n", display.Safe(host), change.name, topic)
 }
 
 // hostname returns the public hostname: as set, or as the connector's log tells
@@ -241,14 +257,4 @@ func (s *session) hostname(ctx context.Context) string {
 // shellQuote writes text as one word of a shell's command line.
 func shellQuote(text string) string {
 	return "'" + strings.ReplaceAll(display.Safe(text), "'", `'\''`) + "'"
-}
-
-// exampleTopic returns a topic that the user may use.
-func exampleTopic(dir, user string) string {
-	d, err := render.ReadDirectory(dir)
-	if err != nil {
-		return user + "/test"
-	}
-	rules, _ := d.ACL.Rules(user)
-	return mosquitto.ExampleTopic(rules)
 }

@@ -71,7 +71,7 @@ const loginDir = "/mosquitto/config"
 func proveLogin(ctx context.Context, a Actor, id string, login Login) (err error) {
 	ctx, cancel := context.WithTimeout(ctx, reloadTime)
 	defer cancel()
-	options := fmt.Sprintf("-h 127.0.0.1\n-p 1883\n-u %s\n-P %s\n-i mqtunnel-login\n", login.User, login.Password.Reveal()) // the client reads it from a file
+	options := fmt.Sprintf("-h 127.0.0.1\n-p 1883\n-u %s\n-P %s\n-i %s\n", login.User, login.Password.Reveal(), mosquitto.LoginID) // the client reads it from a file
 	file := plan.File{
 		Path: path.Join(loginDir, "mosquitto_sub"), UID: mosquitto.UID, GID: mosquitto.GID, Mode: 0o600,
 		Content: secret.New(options),

@@ -142,7 +142,7 @@ func brokerLines() []Known {
 		hintService = "in the dashboard set the service to Type HTTP, URL mosquitto:9001"
 		fileMode    = "the broker's files have another owner or mode than it wants"
 	)
-	return []Known{
+	return append([]Known{
 		{Template: "mosquitto version <version> starting", Means: "the broker starts", Harmless: true},
 		{Template: "mosquitto version <version> running", Means: "the broker serves", Harmless: true},
 		{Template: "mosquitto version <version> terminating", Means: "the broker ends", Harmless: true},
@@ -195,7 +195,7 @@ func brokerLines() []Known {
 		{Template: "ACL denying access to client with dangerous client id \"<client>\"", Means: "a client ID with + or # in it may use no topic", Remedy: "give the client another client ID"},
 		{Template: "ACL denying access to client with dangerous username \"<user>\"", Means: "a user with + or # in its name may use no topic", Remedy: "give the client another user"},
 		{Template: "Expiring client <client> due to timeout.", Means: "an old session is given up", Harmless: true},
-	}
+	}, debugLines()...)
 }
 
 // knownConnected looks at what follows "New client connected from ".
