@@ -50,7 +50,7 @@ Begin with: mqtunnel token set, then mqtunnel up.`,
 	for _, c := range everyday {
 		c.GroupID = groupEveryday
 	}
-	more := []*cobra.Command{a.restartCommand(), a.renderCommand(), a.versionCommand()}
+	more := []*cobra.Command{a.restartCommand(), a.renderCommand(), a.importCommand(), a.versionCommand()}
 	for _, c := range more {
 		c.GroupID = groupMore
 	}
