@@ -209,16 +209,21 @@ func (p *project) serving(ctx context.Context, password string, start time.Time,
 // killProcess sends SIGKILL to a container's process from outside, as a crash
 // or the kernel would.
 func (p *project) killProcess(ctx context.Context, name string) error {
+	return p.signal(ctx, name, "KILL")
+}
+
+// signal sends a signal to a container's process from outside.
+func (p *project) signal(ctx context.Context, name, signal string) error {
 	info, err := p.b.Engine.ContainerInspect(ctx, name)
 	if err != nil {
 		return err
 	}
 	if info.State.Pid == 0 {
-		return fmt.Errorf("kill -9 %s: it is %s", name, info.State.Status)
+		return fmt.Errorf("kill -%s %s: it is %s", signal, name, info.State.Status)
 	}
-	r, err := p.b.run(ctx, command{path: "kill", args: []string{"-9", fmt.Sprint(info.State.Pid)}})
+	r, err := p.b.run(ctx, command{path: "kill", args: []string{"-" + signal, fmt.Sprint(info.State.Pid)}})
 	if err == nil && r.code != 0 {
-		err = fmt.Errorf("kill -9 %d: %s", info.State.Pid, r.err)
+		err = fmt.Errorf("kill -%s %d: %s", signal, info.State.Pid, r.err)
 	}
 	return err
 }

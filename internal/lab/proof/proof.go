@@ -43,6 +43,14 @@ func All() []Proof {
 		{"two-projects", "Two projects run side by side, and each command touches only its own.", 20 * time.Second, twoProjects},
 		{"comes-back", "Killed processes come back by themselves, and no retained message is gone without a word.", 50 * time.Second, comesBack},
 		{"revoked-stays-revoked", "A removed user stays out whatever restarts the broker.", 30 * time.Second, revoked},
+		{"users-live", "A hundred users come, change and go, and no other client notices; the removed ones are out at once.", 6 * time.Minute, usersLive},
+		{"users-versions", "Both versions of the broker take the same users, and every hash that either writes.", 20 * time.Second, usersVersions},
+		{"users-isolation", "No user reads or writes what is another one's, whatever its client calls itself.", 45 * time.Second, usersIsolation},
+		{"leak-scan", "No secret of a project stands where it does not belong, whatever command is run.", 2 * time.Minute, leakScan},
+		{"hardened", "Containers run with the rights and limits that are promised, as the kernel sees them.", 25 * time.Second, hardened},
+		{"users-bad-file", "A damaged file of the users is refused with line and cause, and no running broker sees it.", 50 * time.Second, usersBadFile},
+		{"users-10000", "With 10,000 users the commands stay quick, and so does the broker.", 30 * time.Second, usersMany},
+		{"import-original", "A hand-made project moves here with its retained messages and users, and stays as it was.", 80 * time.Second, importOriginal},
 		{"doctor-sample", "Of a few faults doctor names each first, and none once it is mended.", 50 * time.Second, doctorSample},
 		{"doctor-time", "doctor answers within 2 s on a healthy project, and never hangs.", 70 * time.Second, doctorTime},
 		{"doctor-quiet", "On a healthy project doctor finds nothing, fresh or busy.", 4 * time.Minute, doctorQuiet},
@@ -80,6 +88,7 @@ func (b *Bench) logf(format string, args ...any) { fmt.Fprintf(b.Log, format+"\n
 type result struct {
 	out, err string
 	code     int
+	cpu      time.Duration // of the program, user and system
 }
 
 // all is both outputs.
@@ -124,6 +133,7 @@ func (b *Bench) run(ctx context.Context, c command) (result, error) {
 		return result{}, errors.Join(ctx.Err(), endGroup(cmd))
 	}
 	r := result{out: out.String(), err: errOut.String(), code: cmd.ProcessState.ExitCode()}
+	r.cpu = cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
 	if _, exited := errors.AsType[*exec.ExitError](err); exited {
 		err = nil
 	}
