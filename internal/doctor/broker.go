@@ -462,6 +462,31 @@ func judgePublished(e *Evidence) Outcome {
 		do("take ports out of compose.override.yaml where nobody needs them, and type: mqtunnel up", "mqtunnel up")
 }
 
+// judgeLimits looks at the containers, not at the file: the Engine leaves a limit out
+// that the kernel cannot enforce, and only says so once.
+func judgeLimits(e *Evidence) Outcome {
+	var without []string
+	looked := false
+	for _, p := range []part{thisBroker, thisConnector} {
+		svc, known := e.wanted(p)
+		d, found := e.details(p)
+		if !known || !found || svc.Spec.MemoryLimit == 0 {
+			continue
+		}
+		looked = true
+		if d.MemoryLimit == 0 {
+			without = append(without, fmt.Sprintf("%s is to have %d MB at most, and has no limit", d.Name, svc.Spec.MemoryLimit>>20))
+		}
+	}
+	switch {
+	case len(without) > 0:
+		return warning("the memory limits are not enforced here: this kernel has no memory cgroup").seen(without...)
+	case !looked:
+		return unseen("no container with a limit was seen")
+	}
+	return pass("")
+}
+
 // exposed tells which ports of a container others than this host reach.
 func exposed(c plan.Container) []string {
 	var lines []string

@@ -366,6 +366,13 @@ func brokerChecks() []Check {
 			Remedy: "remove MQTT_LAN_LISTEN from .env where nobody needs it",
 			Judge:  judgePublished,
 		},
+		{
+			Code: "MQT-B20", ID: "limits", Layer: LayerBroker,
+			Title:  "the kernel enforces the memory limits",
+			Needs:  []string{"broker-container"},
+			Remedy: "on a Raspberry Pi add cgroup_enable=memory cgroup_memory=1 to /boot/firmware/cmdline.txt, reboot, and type: mqtunnel up --force-recreate",
+			Judge:  judgeLimits,
+		},
 	}
 }
 

@@ -106,6 +106,8 @@ func explanations() map[string]string {
 			"Take MQTT_ALLOW_ANONYMOUS out of .env, add users with mqtunnel user add, and type mqtunnel up.",
 		"MQT-B19": "MQTT_LAN_LISTEN publishes the plain port for devices at home that do not speak WebSocket. Passwords cross the LAN in clear there, and Docker opens the port past a firewall of the host such as ufw. " +
 			"That is fine where it is meant; else take the setting out and type mqtunnel up.",
+		"MQT-B20": "Both containers have a limit of memory, so that a flood of messages cannot take this machine down. The Engine leaves it out where the kernel has no memory cgroup, as on a Raspberry Pi by default. " +
+			"Add cgroup_enable=memory cgroup_memory=1 to the one line in /boot/firmware/cmdline.txt, reboot, and type mqtunnel up --force-recreate.",
 
 		// The connector's container.
 		"MQT-C01": "The project's connector has no container, so Cloudflare has nothing to send requests to and clients get error 1033. It was removed by hand or never made. mqtunnel up makes it.",

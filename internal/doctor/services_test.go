@@ -344,7 +344,11 @@ func TestEachFaultOfTheContainersIsNamedByTheCheckItBelongsTo(t *testing.T) {
 			s.publish("192.168.1.5", "1883")
 			s.e.Files.Settings.LAN = config.LANListen{Address: netip.MustParseAddr("127.0.0.1"), Port: 1883}
 		}, "B19 warning: compose.override.yaml publishes ports"},
-		"host's network": {func(s *scene) { s.wanted(thisBroker).Spec.NetworkMode = "host" }, "B19 warning: compose.override.yaml publishes ports"},
+		"limit enforced": {func(s *scene) {
+			s.wanted(thisBroker).Spec.MemoryLimit, s.broker.MemoryLimit = 256<<20, 256<<20
+		}, ""},
+		"no memory cgroup": {func(s *scene) { s.wanted(thisConnector).Spec.MemoryLimit = 256 << 20 }, "B20 warning: the memory limits are not enforced here"},
+		"host's network":   {func(s *scene) { s.wanted(thisBroker).Spec.NetworkMode = "host" }, "B19 warning: compose.override.yaml publishes ports"},
 
 		"old image": {func(s *scene) {
 			loops(&s.connector, 255)

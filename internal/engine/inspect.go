@@ -37,6 +37,7 @@ func details(r container.InspectResponse) plan.Details {
 		d.RestartCount = r.RestartCount
 		if r.HostConfig != nil {
 			policy := r.HostConfig.RestartPolicy
+			d.MemoryLimit = r.HostConfig.Memory
 			d.Policy = plan.Restart{Name: string(policy.Name), MaxRetries: policy.MaximumRetryCount}
 		}
 		if r.State != nil {
