@@ -37,14 +37,14 @@ func (a *App) doctorCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "doctor [CHECK...]",
 		Short: "Find out why messages do not flow, and what to do",
-		Long: `Find out why messages do not flow: everything from the Docker Engine to the public
-hostname is looked at, and the one cause that the rest follows from is named first,
-with what was seen of it and what to type. Nothing is changed, and it works when
-everything else does not. With names of checks (codes, IDs or layers, see --list)
-only those are shown and counted.
+		Long: `Find out why messages do not flow: everything from the Docker Engine to the
+public hostname is looked at, and the one cause that the rest follows from is
+named first, with what was seen of it and what to type. Nothing is changed, and
+it works when everything else does not. With names of checks (codes, IDs or
+layers, see --list) only those are shown and counted.
 
-The exit code is 0 when messages flow, 3 when they do not or a fault was found, and
-5 when there is no Docker Engine to work with.`,
+The exit code is 0 when messages flow, 3 when they do not or a fault was found,
+and 5 when there is no Docker Engine to work with.`,
 		Example: `  mqtunnel doctor
   mqtunnel doctor --json
   mqtunnel doctor MQT-E05 edge-tcp`,

@@ -30,9 +30,10 @@ func (a *App) importCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "import DIR",
 		Short: "Move a Mosquitto set-up made by hand into this project",
-		Long: `Move the Mosquitto set-up in DIR into this project: tunnel token, users with their
-passwords, what they may do, directives, and retained messages. DIR is only read.
-What is taken and what is left, and why, is shown before anything is written.`,
+		Long: `Move the Mosquitto set-up in DIR into this project: tunnel token, users with
+their passwords, what they may do, directives, and retained messages. DIR is
+only read. What is taken and what is left, and why, is shown before anything is
+written.`,
 		Example: `  mqtunnel import ../old --dry-run
   mqtunnel import ../old`,
 		Args: oneArg("DIR"),

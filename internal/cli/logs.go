@@ -35,7 +35,8 @@ func (a *App) logsCommand() *cobra.Command {
 		Short: "Show the logs of broker and connector in time order",
 		Long: `Show the logs of broker and connector, merged by time. Anything shaped like a
 tunnel token or a password hash is blanked, and control characters are shown
-instead of obeyed; --raw prints the lines as they are, tokens blanked all the same.`,
+instead of obeyed; --raw prints the lines as they are, tokens blanked all the
+same.`,
 		Example: `  mqtunnel logs
   mqtunnel logs -f --since 10m
   mqtunnel logs --tail 50 mosquitto`,

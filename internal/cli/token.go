@@ -31,8 +31,8 @@ func (a *App) tokenSetCommand() *cobra.Command {
 		Use:   "set",
 		Short: "Store the tunnel token in .env",
 		Long: `Store the tunnel token in .env. It is read from a hidden prompt, from standard
-input, or from a file, never from an argument. Paste what the Cloudflare dashboard
-shows: the token alone or the whole command line that contains it.`,
+input, or from a file, never from an argument. Paste what the Cloudflare
+dashboard shows: the token alone or the whole command line that contains it.`,
 		Example: `  mqtunnel token set
   mqtunnel token set < token.txt
   mqtunnel token set --from-file token.txt`,
@@ -209,8 +209,9 @@ func (a *App) tokenRemoveCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "remove",
 		Short: "Remove the tunnel token from .env",
-		Long: `Remove the tunnel token from .env. A connector that runs keeps its own copy until
-mqtunnel down; to make the token worthless, refresh it in the Cloudflare dashboard.`,
+		Long: `Remove the tunnel token from .env. A connector that runs keeps its own copy
+until mqtunnel down; to make the token worthless, refresh it in the Cloudflare
+dashboard.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			s, err := a.here()

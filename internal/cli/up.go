@@ -31,10 +31,10 @@ func (a *App) upCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "up",
 		Short: "Run the broker and the tunnel, and prove that a message flows",
-		Long: `Run the broker and the tunnel. up ends with 0 only when a message has gone through
-the public hostname and back. Running it again changes nothing that is as it should
-be. What only the Cloudflare dashboard can do it says, and on a terminal goes on as
-soon as it is done.`,
+		Long: `Run the broker and the tunnel. up ends with 0 only when a message has gone
+through the public hostname and back. Running it again changes nothing that is
+as it should be. What only the Cloudflare dashboard can do it says, and on a
+terminal goes on as soon as it is done.`,
 		Example: `  mqtunnel up
   mqtunnel up --dry-run
   mqtunnel up --connect-to mqtt.example.com:443:192.0.2.7:443`,

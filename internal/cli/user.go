@@ -34,9 +34,9 @@ func (a *App) userAddCommand() *cobra.Command {
 		Use:   "add NAME",
 		Short: "Add a user, in effect at once",
 		Long: `Add a user. The password is asked for without echo (Enter alone makes one and
-shows it once), read from standard input, or made by --generate; it has 12 characters
-or more, unless --weak is given. It takes effect at once, without a restart, and for
-good.
+shows it once), read from standard input, or made by --generate; it has 12
+characters or more, unless --weak is given. It takes effect at once, without a
+restart, and for good.
 
 --topics says what the user may read and write: "all" (home automation mostly
 needs that), "own" (topics that begin with the user's name), or topic filters.`,
@@ -122,9 +122,9 @@ func (a *App) userPasswdCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "passwd NAME",
 		Short: "Change a user's password, in effect at once",
-		Long: `Change a user's password. It is asked for without echo (Enter alone makes one and
-shows it once), read from standard input, or made by --generate. Clients that are
-connected as the user are disconnected.`,
+		Long: `Change a user's password. It is asked for without echo (Enter alone makes one
+and shows it once), read from standard input, or made by --generate. Clients
+that are connected as the user are disconnected.`,
 		Example: `  mqtunnel user passwd phone
   mqtunnel user passwd phone --generate`,
 		Args: oneArg("the user's name"),

@@ -33,8 +33,9 @@ func (a *App) userListCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "list",
 		Short: "List the users, what they may do, and who is connected",
-		Long: `List the users and what they may do. While the broker runs, also who is connected
-and when a client of a user last came or went, as far as the broker's log goes back.`,
+		Long: `List the users and what they may do. While the broker runs, also who is
+connected and when a client of a user last came or went, as far as the broker's
+log goes back.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			dir, err := a.dir()

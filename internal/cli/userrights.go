@@ -21,8 +21,9 @@ func (a *App) userAllowCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "allow NAME read|write|readwrite TOPIC",
 		Short: "Let a user read or write more topics, in effect at once",
-		Long: `Let a user read or write the topics of a filter as well. Clients that are connected
-as the user stay connected. A denial of just that filter is taken away.`,
+		Long: `Let a user read or write the topics of a filter as well. Clients that are
+connected as the user stay connected. A denial of just that filter is taken
+away.`,
 		Example: `  mqtunnel user allow phone read 'home/#'
   mqtunnel user allow phone write home/garage/door`,
 		Args: rightArgs,
@@ -36,12 +37,12 @@ func (a *App) userDenyCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "deny NAME read|write|readwrite TOPIC",
 		Short: "Take topics away from a user, in effect at once",
-		Long: `Take the topics of a filter away from a user. Clients that are connected as the user
-stay connected, and get nothing more of them.
+		Long: `Take the topics of a filter away from a user. Clients that are connected as the
+user stay connected, and get nothing more of them.
 
-A denial beats every right, also of more topics. The broker can deny a topic only
-whole: reading alone, or writing alone, can be taken from rights to just these
-topics or fewer.`,
+A denial beats every right, also of more topics. The broker can deny a topic
+only whole: reading alone, or writing alone, can be taken from rights to just
+these topics or fewer.`,
 		Example: `  mqtunnel user deny phone readwrite 'home/lock/#'
   mqtunnel user deny phone write 'home/#'`,
 		Args: rightArgs,
@@ -121,17 +122,17 @@ func (a *App) userExplainCommand() *cobra.Command {
 	var live bool
 	cmd := &cobra.Command{
 		Use:   "explain NAME publish|subscribe TOPIC",
-		Short: "Tell whether a user may publish or subscribe, and which rule decides",
-		Long: `Tell from the files whether a user may publish to a topic or gets the messages of a
-subscription, and which rule decides. Exit code 3 says no.
+		Short: "Tell whether a user may publish or subscribe, and by which rule",
+		Long: `Tell from the files whether a user may publish to a topic or gets the messages
+of a subscription, and which rule decides. Exit code 3 says no.
 
-It answers "connected, but nothing arrives": the broker accepts every subscription
-and drops what the user may not read or write, and a client of MQTT 3.1.1 is not
-told.
+It answers "connected, but nothing arrives": the broker accepts every
+subscription and drops what the user may not read or write, and a client of MQTT
+3.1.1 is not told.
 
---live also lets the user try it: in a throw-away container, on a broker of the same
-image with the users and rights that the running one has. No client of the running
-broker notices.`,
+--live also lets the user try it: in a throw-away container, on a broker of the
+same image with the users and rights that the running one has. No client of the
+running broker notices.`,
 		Example: `  mqtunnel user explain phone publish home/lock
   mqtunnel user explain phone subscribe 'home/#'`,
 		Args: func(cmd *cobra.Command, args []string) error {

@@ -29,13 +29,15 @@ func (a *App) userWatchCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "watch NAME",
 		Short: "Show live what a user's clients do, and what is refused",
-		Long: `Show what the clients of a user do, as it happens: they come and go, subscribe and
-publish. What the broker drops for want of rights is shown with the rule that
-decides and the command that allows it; a client of MQTT 3.1.1 is not told itself.
-Refused logins are shown of everybody, since the broker does not tell as whom.
+		Long: `Show what the clients of a user do, as it happens: they come and go, subscribe
+and publish. What the broker drops for want of rights is shown with the rule
+that decides and the command that allows it; a client of MQTT 3.1.1 is not told
+itself. Refused logins are shown of everybody, since the broker does not tell as
+whom.
 
-While it runs, the broker tells more in its log. Ctrl-C ends it and puts that back;
-where it was killed, the next mqtunnel up, restart, or change of a user does.`,
+While it runs, the broker tells more in its log. Ctrl-C ends it and puts that
+back; where it was killed, the next mqtunnel up, restart, or change of a user
+does.`,
 		Example: `  mqtunnel user watch phone
   mqtunnel user watch phone --json`,
 		Args: oneArg("the user's name"),
