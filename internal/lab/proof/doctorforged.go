@@ -44,12 +44,13 @@ func imitations() []string {
 	for _, message := range slices.Concat(mosquitto.Messages(), cloudflared.Messages(), []string{
 		"mqtunnel: error: " + mark, "Client mqtunnel-health [127.0.0.1:9] disconnected: not authorised.",
 	}) {
-		list = append(list, placeholder.ReplaceAllStringFunc(message, func(p string) string {
+		text := placeholder.ReplaceAllStringFunc(message, func(p string) string {
 			if text, known := filled[p]; known {
 				return text
 			}
 			return mark
-		}))
+		})
+		list = append(list, strings.TrimLeft(text, "\t")) // which the broker takes from nobody
 	}
 	slices.Sort(list)
 	return slices.Compact(list)
