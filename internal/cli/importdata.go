@@ -159,6 +159,7 @@ func (m *migration) ask(ctx context.Context, p plan.Project, broker plan.Contain
 	}
 	if retained > 0 {
 		m.database = data
+		m.notes = append(m.notes, "the retained messages were asked out of the running broker: they have QoS 0 and do not expire, and clients' sessions stay there")
 	}
 	if told > retained {
 		m.notes = append(m.notes, fmt.Sprintf("the old broker says that it has %d retained messages, and sent %d", told, retained))

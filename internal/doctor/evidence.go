@@ -62,10 +62,11 @@ type FilesEvidence struct {
 	SettingsErr error
 	Settings    *config.Settings
 
-	UsersErr    error // password or ACL file
-	ConfErr     error // mosquitto/conf.d
-	OverrideErr error // compose.override.yaml, or what it makes of the project
-	EditedErr   error // compose.yaml was edited by hand
+	UsersErr    error    // password or ACL file
+	NewerHashes []string // users whose hash Mosquitto 2.0 does not read
+	ConfErr     error    // mosquitto/conf.d
+	OverrideErr error    // compose.override.yaml, or what it makes of the project
+	EditedErr   error    // compose.yaml was edited by hand
 	GitWarnings []string
 
 	Token    *cloudflared.Token

@@ -198,7 +198,21 @@ func distance(a, b string) int {
 	return row[len(b)]
 }
 
-func judgeUsers(e *Evidence) Outcome { return judgeFile(e, e.Files.UsersErr) }
+func judgeUsers(e *Evidence) Outcome {
+	o := judgeFile(e, e.Files.UsersErr)
+	users := e.Files.NewerHashes
+	if o.Status != Passed || len(users) == 0 || e.Project.Status == nil {
+		return o
+	}
+	for _, svc := range e.Project.Status.Services {
+		if svc.Service == plan.ServiceBroker && strings.HasPrefix(svc.Version, "2.0.") {
+			return warning("Mosquitto %s refuses users whose hash was made by mosquitto_passwd of 2.1", svc.Version).
+				seen("of them is "+users[0], counted(len(users), "user")+" in all").
+				do("give each a password anew", "mqtunnel user passwd "+users[0])
+		}
+	}
+	return o
+}
 
 func judgeConfD(e *Evidence) Outcome { return judgeFile(e, e.Files.ConfErr) }
 
@@ -363,6 +377,10 @@ func gatherFiles(ctx context.Context, s Sources, e *Evidence) {
 	text := gatherSettings(s, environ, f)
 	d, faults := render.Examine(f.Dir)
 	f.UsersErr, f.ConfErr, f.EditedErr = faults.Users, faults.Conf, faults.Compose
+	if d != nil && d.Passwords != nil {
+		// The probe's own hash is made anew by whatever renders the project.
+		f.NewerHashes = slices.DeleteFunc(d.Passwords.OnlyNewer(), func(u string) bool { return u == mosquitto.ProbeUser })
+	}
 	if exposure, err := render.CheckGit(f.Dir); err == nil {
 		f.GitWarnings = exposure.Warnings()
 	}

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"mqtunnel/internal/config"
+	"mqtunnel/internal/lifecycle"
 	"mqtunnel/internal/plan"
 	"mqtunnel/internal/render"
 )
@@ -133,6 +134,18 @@ func TestEveryFaultOfTheFilesIsNamedFirst(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+func TestHashesThatTheRunningBrokerDoesNotReadAreTold(t *testing.T) {
+	const newer = "alice:$7$1000$2luQ8Y/rTPQa8v2/c+ewNfnO8thqR9J+aNFWi+moeM3j/QXBTepr4O3O04Ktpne32wKVXP3Mrvo1x6VEjELCBg==" +
+		"$UX1pQceRtECr5QYk6sMp/vnQPY0kVZCkJgXcRzkzzlmXr/KR0B9aMFzeSKXQ8NZZ8RMNOgabd4jMkNY3eyooGw==\n"
+	for version, want := range map[string]Status{"2.0.21": Warned, "2.1.2": Passed, "": Passed} {
+		e := files(t, projectDir(t, map[string]string{".env": goodEnv(), "mosquitto/passwd": newer}))
+		e.Project.Status = &lifecycle.Status{Services: []lifecycle.ServiceStatus{{Service: plan.ServiceBroker, Version: version}}}
+		if o := judgeUsers(e); o.Status != want || want == Warned && !slices.Contains(o.Commands, "mqtunnel user passwd alice") {
+			t.Errorf("broker %q: %+v, want %s", version, o, want)
+		}
 	}
 }
 
