@@ -205,12 +205,16 @@ func (s *site) says(ctx context.Context, service, words string) error {
 	return err
 }
 
-// since waits until a service's container runs for so long.
+// since waits until a service's container runs for so long, unless it ends again and
+// again and never will.
 func (s *site) since(ctx context.Context, service string, d time.Duration) error {
 	return eventually(ctx, 2*d, func() error {
 		c, err := s.inspect(ctx, service)
 		if err != nil {
 			return err
+		}
+		if c.RestartCount > 0 {
+			return nil
 		}
 		started, err := time.Parse(time.RFC3339Nano, c.State.StartedAt)
 		if err == nil && time.Since(started) < d {
