@@ -165,7 +165,7 @@ func (a *attempt) connect(ctx context.Context, lose context.CancelCauseFunc) (s 
 func newSession(conn net.Conn, lose context.CancelCauseFunc) *session {
 	s := &session{heard: &heard{Conn: conn}, messages: make(chan arrival, receiveMaximum)}
 	// A packet is several writes, and paho writes from several goroutines.
-	s.conn = &packetConn{Conn: &bounded{Conn: s.heard}}
+	s.conn = InPackets(&bounded{Conn: s.heard})
 	s.client = paho.NewClient(paho.ClientConfig{
 		Conn:          s.conn,
 		PacketTimeout: packetTimeout,

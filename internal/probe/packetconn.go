@@ -5,6 +5,10 @@ import (
 	"sync"
 )
 
+// InPackets returns the connection as one that sends each MQTT packet by one write. It
+// is for paho, which calls it between Lock and Unlock.
+func InPackets(conn net.Conn) net.Conn { return &packetConn{Conn: conn} }
+
 // packetConn sends each MQTT packet by one write, and so in one WebSocket
 // message. paho writes a packet in several pieces between Lock and Unlock;
 // Mosquitto 2.1 takes a PUBLISH or SUBSCRIBE that comes in several messages for a

@@ -23,33 +23,19 @@ const kept = 20
 // comesBack kills what can be killed and damages the database, with every version of
 // the broker.
 func comesBack(ctx context.Context, b *Bench) (figure string, err error) {
-	lab, dir, remove, err := b.lab(ctx, "back")
-	if err != nil {
-		return "", err
-	}
-	defer finish(&err, remove)
-	store, err := images.Open(ctx, b.Engine, b.Root, b.logf)
-	if err != nil {
-		return "", err
-	}
+	return b.onVersions(ctx, "back", comesBackOn)
+}
+
+func comesBackOn(ctx context.Context, list []onVersion) (figure string, err error) {
 	var mu sync.Mutex
 	var slowest time.Duration
 	kills := 0
 	group, gctx := errgroup.WithContext(ctx)
-	for _, version := range images.Versions() {
-		image, err := store.Mosquitto(ctx, version)
-		if err != nil {
-			return "", err
-		}
-		suffix := strings.ReplaceAll(version, ".", "")
-		p, err := b.project(ctx, lab, dir, suffix, "mqtt"+suffix+".example.com", "MOSQUITTO_IMAGE="+image.Ref)
-		if err != nil {
-			return "", err
-		}
+	for _, p := range list {
 		group.Go(func() error {
-			took, err := p.survives(gctx, version)
+			took, err := p.survives(gctx, p.version)
 			if err != nil {
-				return fmt.Errorf("mosquitto %s: %w", version, err)
+				return fmt.Errorf("mosquitto %s: %w", p.version, err)
 			}
 			mu.Lock()
 			defer mu.Unlock()

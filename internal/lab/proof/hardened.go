@@ -13,8 +13,6 @@ import (
 	"strings"
 
 	"github.com/docker/docker/api/types/container"
-
-	"mqtunnel/internal/lab/images"
 )
 
 // promise is what is promised of a service's container.
@@ -45,33 +43,19 @@ func promises() map[string]promise {
 // hardened looks at running containers, with either version of the broker, for what is
 // promised of them.
 func hardened(ctx context.Context, b *Bench) (figure string, err error) {
-	lab, dir, remove, err := b.lab(ctx, "hardened")
-	if err != nil {
-		return "", err
-	}
-	defer finish(&err, remove)
-	store, err := images.Open(ctx, b.Engine, b.Root, b.logf)
-	if err != nil {
-		return "", err
-	}
+	return b.onVersions(ctx, "hardened", hardenedOn)
+}
+
+func hardenedOn(ctx context.Context, list []onVersion) (figure string, err error) {
 	looked, processes := 0, 0
-	for _, version := range images.Versions() {
-		image, err := store.Mosquitto(ctx, version)
-		if err != nil {
-			return "", err
-		}
-		suffix := strings.ReplaceAll(version, ".", "")
-		p, err := b.project(ctx, lab, dir, suffix, "mqtt"+suffix+".example.com", "MOSQUITTO_IMAGE="+image.Ref)
-		if err != nil {
-			return "", err
-		}
+	for _, p := range list {
 		if err := p.up(ctx); err != nil {
 			return "", err
 		}
 		for service, want := range promises() {
 			n, err := p.keeps(ctx, service, want)
 			if err != nil {
-				return "", fmt.Errorf("mosquitto %s: %s: %w", version, service, err)
+				return "", fmt.Errorf("mosquitto %s: %s: %w", p.version, service, err)
 			}
 			looked, processes = looked+1, processes+n
 		}

@@ -22,15 +22,10 @@ const typedPassword = "user-of-le4ks-typed-this" //nolint:gosec // of a project 
 // leakScan runs every command in every mode on a project of which every secret is
 // known, and looks for these wherever they could be; then it plants leaks.
 func leakScan(ctx context.Context, b *Bench) (figure string, err error) {
-	lab, dir, remove, err := b.lab(ctx, "leaks")
-	if err != nil {
-		return "", err
-	}
-	defer finish(&err, remove)
-	p, err := b.project(ctx, lab, dir, "", hostname)
-	if err != nil {
-		return "", err
-	}
+	return b.alone(ctx, "leaks", (*project).leaksNowhere)
+}
+
+func (p *project) leaksNowhere(ctx context.Context) (figure string, err error) {
 	n, err := needlesOf(p.tunnel.Token.Reveal())
 	if err != nil {
 		return "", err

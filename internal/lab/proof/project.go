@@ -14,6 +14,7 @@ import (
 
 	"mqtunnel/internal/lab/bench"
 	"mqtunnel/internal/lab/control"
+	"mqtunnel/internal/lab/images"
 	"mqtunnel/internal/probe"
 	"mqtunnel/internal/secret"
 )
@@ -42,6 +43,55 @@ func (b *Bench) project(ctx context.Context, lab *bench.Lab, dir, suffix, host s
 	}
 	p := &project{b: b, lab: lab, dir: filepath.Join(dir, "p"+suffix), name: bench.ProjectName(lab.Name, suffix), host: host, tunnel: tunnel}
 	return p, lab.WriteProject(p.dir, bench.ProjectOptions{Name: p.name, Token: tunnel.Token, Settings: settings})
+}
+
+// alone runs a proof on a project in a lab of its own, which is not up yet.
+func (b *Bench) alone(ctx context.Context, name string, prove func(*project, context.Context) (string, error)) (figure string, err error) {
+	lab, dir, remove, err := b.lab(ctx, name)
+	if err != nil {
+		return "", err
+	}
+	defer finish(&err, remove)
+	p, err := b.project(ctx, lab, dir, "", hostname)
+	if err != nil {
+		return "", err
+	}
+	return prove(p, ctx)
+}
+
+// onVersion is a project with a broker of some version.
+type onVersion struct {
+	*project
+
+	version, image string
+}
+
+// onVersions runs a proof on a project for each version of the broker, all in one lab
+// and not up yet.
+func (b *Bench) onVersions(ctx context.Context, name string, prove func(context.Context, []onVersion) (string, error)) (figure string, err error) {
+	lab, dir, remove, err := b.lab(ctx, name)
+	if err != nil {
+		return "", err
+	}
+	defer finish(&err, remove)
+	store, err := images.Open(ctx, b.Engine, b.Root, b.logf)
+	if err != nil {
+		return "", err
+	}
+	var list []onVersion
+	for _, version := range images.Versions() {
+		image, err := store.Mosquitto(ctx, version)
+		if err != nil {
+			return "", err
+		}
+		suffix := strings.ReplaceAll(version, ".", "")
+		p, err := b.project(ctx, lab, dir, suffix, "mqtt"+suffix+".example.com", "MOSQUITTO_IMAGE="+image.Ref)
+		if err != nil {
+			return "", err
+		}
+		list = append(list, onVersion{p, version, image.Ref})
+	}
+	return prove(ctx, list)
 }
 
 // mqtunnel runs the binary in the project directory.

@@ -12,15 +12,10 @@ import (
 
 // revoked removes a user and restarts the broker in every way, by either tool.
 func revoked(ctx context.Context, b *Bench) (figure string, err error) {
-	lab, dir, remove, err := b.lab(ctx, "revoked")
-	if err != nil {
-		return "", err
-	}
-	defer finish(&err, remove)
-	p, err := b.project(ctx, lab, dir, "", hostname)
-	if err != nil {
-		return "", err
-	}
+	return b.alone(ctx, "revoked", (*project).revokedStaysOut)
+}
+
+func (p *project) revokedStaysOut(ctx context.Context) (figure string, err error) {
 	if err := p.up(ctx); err != nil {
 		return "", err
 	}

@@ -18,15 +18,10 @@ import (
 // tokenNowhere brings a project up and looks for its token, and for the password of
 // the probe, everywhere while all commands run, and then plants leaks.
 func tokenNowhere(ctx context.Context, b *Bench) (figure string, err error) {
-	lab, dir, remove, err := b.lab(ctx, "token")
-	if err != nil {
-		return "", err
-	}
-	defer finish(&err, remove)
-	p, err := b.project(ctx, lab, dir, "", hostname)
-	if err != nil {
-		return "", err
-	}
+	return b.alone(ctx, "token", (*project).tokenIsNowhere)
+}
+
+func (p *project) tokenIsNowhere(ctx context.Context) (figure string, err error) {
 	n, err := needlesOf(p.tunnel.Token.Reveal())
 	if err != nil {
 		return "", err

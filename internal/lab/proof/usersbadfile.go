@@ -8,30 +8,16 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
-
-	"mqtunnel/internal/lab/images"
 )
 
 // usersBadFile damages the files of the users in every way, and wants the running
 // broker, one that exits on a bad line, never to see it.
 func usersBadFile(ctx context.Context, b *Bench) (figure string, err error) {
-	lab, dir, remove, err := b.lab(ctx, "badfile")
-	if err != nil {
-		return "", err
-	}
-	defer finish(&err, remove)
-	store, err := images.Open(ctx, b.Engine, b.Root, b.logf)
-	if err != nil {
-		return "", err
-	}
-	image, err := store.Mosquitto(ctx, images.Mosquitto21)
-	if err != nil {
-		return "", err
-	}
-	p, err := b.project(ctx, lab, dir, "", hostname, "MOSQUITTO_IMAGE="+image.Ref)
-	if err != nil {
-		return "", err
-	}
+	return b.alone(ctx, "badfile", (*project).badFilesStayOut)
+}
+
+// badFilesStayOut is usersBadFile on the lab's usual broker, which is of 2.1.
+func (p *project) badFilesStayOut(ctx context.Context) (figure string, err error) {
 	if err := p.up(ctx); err != nil {
 		return "", err
 	}
@@ -55,7 +41,7 @@ func usersBadFile(ctx context.Context, b *Bench) (figure string, err error) {
 		} else {
 			refused++
 		}
-		b.logf("%s, %s: as it should be", c.file, c.name)
+		p.b.logf("%s, %s: as it should be", c.file, c.name)
 	}
 	if err := p.up(ctx); err != nil {
 		return "", missed("with the files as they were: %w", err)

@@ -30,19 +30,25 @@ type tunnelClient struct {
 // connectLimit bounds the connecting of a client.
 const connectLimit = 10 * time.Second
 
-// connect connects a client as a user; received gets the payload of every message, and
-// is called by one goroutine.
-func (p *project) connect(ctx context.Context, user, password string, received func(payload string)) (*tunnelClient, error) {
+// account says as whom a client connects.
+type account struct {
+	user, password string
+	id             string            // client ID, "" for one that the broker chooses
+	will           *paho.WillMessage // nil for none
+}
+
+// connect connects a client; received gets every message, by one goroutine.
+func (p *project) connect(ctx context.Context, as account, received func(topic, payload string)) (*tunnelClient, error) {
 	conn, err := p.stream(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("user %s: %w", user, err)
+		return nil, fmt.Errorf("user %s: %w", as.user, err)
 	}
-	c := &tunnelClient{conn: &packetConn{Conn: conn}, lost: make(chan struct{})}
+	c := &tunnelClient{conn: probe.InPackets(conn), lost: make(chan struct{})}
 	c.mqtt = paho.NewClient(paho.ClientConfig{
 		Conn:          c.conn,
 		PacketTimeout: connectLimit,
 		OnPublishReceived: []func(paho.PublishReceived) (bool, error){func(m paho.PublishReceived) (bool, error) {
-			received(string(m.Packet.Payload))
+			received(m.Packet.Topic, string(m.Packet.Payload))
 			return true, nil
 		}},
 		OnServerDisconnect: func(d *paho.Disconnect) { c.ended(fmt.Errorf("the broker disconnects, reason code %d", d.ReasonCode)) },
@@ -51,13 +57,25 @@ func (p *project) connect(ctx context.Context, user, password string, received f
 	ctx, cancel := context.WithTimeout(ctx, connectLimit)
 	defer cancel()
 	_, err = c.mqtt.Connect(ctx, &paho.Connect{
-		ClientID: user + strconv.FormatInt(time.Now().UnixNano(), 36), KeepAlive: 60, CleanStart: true,
-		UsernameFlag: true, PasswordFlag: true, Username: user, Password: []byte(password),
+		ClientID: as.id, KeepAlive: 60, CleanStart: true, WillMessage: as.will,
+		UsernameFlag: true, PasswordFlag: true, Username: as.user, Password: []byte(as.password),
 	})
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("user %s: connect: %w", user, err), conn.Close())
+		return nil, errors.Join(fmt.Errorf("user %s: connect: %w", as.user, err), conn.Close())
 	}
 	return c, nil
+}
+
+// subscribe asks for the messages of a filter.
+func (c *tunnelClient) subscribe(ctx context.Context, filter string) error {
+	_, err := c.mqtt.Subscribe(ctx, &paho.Subscribe{Subscriptions: []paho.SubscribeOptions{{Topic: filter, QoS: 1}}})
+	return err
+}
+
+// publish sends a message and waits until the broker has it.
+func (c *tunnelClient) publish(ctx context.Context, topic, payload string, retain bool) error {
+	_, err := c.mqtt.Publish(ctx, &paho.Publish{Topic: topic, QoS: 1, Retain: retain, Payload: []byte(payload)})
+	return err
 }
 
 // stream opens a WebSocket through the tunnel to the broker.
@@ -111,35 +129,4 @@ func (c *tunnelClient) close() error {
 	}
 	<-c.mqtt.Done()
 	return err
-}
-
-// packetConn sends each packet in one WebSocket message: paho writes it in several
-// pieces between Lock and Unlock, which Mosquitto 2.1 takes amiss now and then.
-type packetConn struct {
-	net.Conn
-
-	mu     sync.Mutex
-	packet []byte
-	err    error // of the last write, told to the next one
-}
-
-// Lock begins a packet.
-func (c *packetConn) Lock() { c.mu.Lock() }
-
-// Unlock sends the packet.
-func (c *packetConn) Unlock() {
-	if len(c.packet) > 0 && c.err == nil {
-		_, c.err = c.Conn.Write(c.packet)
-	}
-	c.packet = c.packet[:0]
-	c.mu.Unlock()
-}
-
-// Write adds to the packet.
-func (c *packetConn) Write(p []byte) (int, error) {
-	if c.err != nil {
-		return 0, c.err
-	}
-	c.packet = append(c.packet, p...)
-	return len(p), nil
 }

@@ -49,29 +49,15 @@ func targets() []string {
 // usersIsolation lets users try to reach what is another one's, through the tunnel, on
 // both versions of the broker.
 func usersIsolation(ctx context.Context, b *Bench) (figure string, err error) {
-	lab, dir, remove, err := b.lab(ctx, "isolation")
-	if err != nil {
-		return "", err
-	}
-	defer finish(&err, remove)
-	store, err := images.Open(ctx, b.Engine, b.Root, b.logf)
-	if err != nil {
-		return "", err
-	}
+	return b.onVersions(ctx, "isolation", isolatedOn)
+}
+
+func isolatedOn(ctx context.Context, list []onVersion) (figure string, err error) {
 	attacks := 0
-	for _, version := range images.Versions() {
-		image, err := store.Mosquitto(ctx, version)
-		if err != nil {
-			return "", err
-		}
-		suffix := strings.ReplaceAll(version, ".", "")
-		p, err := b.project(ctx, lab, dir, suffix, "mqtt"+suffix+".example.com", "MOSQUITTO_IMAGE="+image.Ref)
-		if err != nil {
-			return "", err
-		}
+	for _, p := range list {
 		n, err := p.isolated(ctx)
 		if err != nil {
-			return "", fmt.Errorf("mosquitto %s: %w", version, err)
+			return "", fmt.Errorf("mosquitto %s: %w", p.version, err)
 		}
 		attacks += n
 	}
@@ -98,7 +84,7 @@ func (p *project) isolated(ctx context.Context) (attacks int, err error) {
 		return 0, err
 	}
 	passwords[mosquitto.ProbeUser] = settings.ProbePassword.Reveal() // the account is one of the attackers
-	bob, err := p.listen(ctx, victim, passwords[victim], "", nil)
+	bob, err := p.listen(ctx, account{user: victim, password: passwords[victim]})
 	if err != nil {
 		return 0, err
 	}
@@ -106,14 +92,14 @@ func (p *project) isolated(ctx context.Context) (attacks int, err error) {
 	if err := errors.Join(bob.publish(ctx, private, "kept", true), bob.subscribe(ctx, victim+"/#")); err != nil {
 		return 0, err
 	}
-	chief, err := p.listen(ctx, admin, passwords[admin], "", nil)
+	chief, err := p.listen(ctx, account{user: admin, password: passwords[admin]})
 	if err != nil {
 		return 0, err
 	}
 	defer finish(&err, chief.close)
 	for _, name := range append(attackers(), mosquitto.ProbeUser) {
 		for _, id := range disguises() {
-			if err := p.attack(ctx, name, passwords[name], id, chief); err != nil {
+			if err := p.attack(ctx, account{user: name, password: passwords[name], id: id}, chief); err != nil {
 				return 0, fmt.Errorf("%s as client %q: %w", name, id, err)
 			}
 			attacks++
@@ -145,7 +131,7 @@ func (p *project) addOwn(ctx context.Context, name string) (password string, err
 
 // unharmed wants the victim's retained message as it was, and no other.
 func (p *project) unharmed(ctx context.Context, password string) (err error) {
-	again, err := p.listen(ctx, victim, password, "", nil)
+	again, err := p.listen(ctx, account{user: victim, password: password})
 	if err != nil {
 		return err
 	}
@@ -167,12 +153,13 @@ func (p *project) unharmed(ctx context.Context, password string) (err error) {
 
 // attack connects as a user, tries everything, and wants nothing that is not the
 // user's own. Its will goes to the victim when the connection breaks.
-func (p *project) attack(ctx context.Context, name, password, id string, chief *listener) error {
-	own := name + "/"
-	if name == mosquitto.ProbeUser {
+func (p *project) attack(ctx context.Context, as account, chief *listener) error {
+	own := as.user + "/"
+	if as.user == mosquitto.ProbeUser {
 		own = "mqtunnel/probe/"
 	}
-	l, err := p.listen(ctx, name, password, id, &paho.WillMessage{Topic: victim + "/will", Payload: []byte("attack"), QoS: 1, Retain: true})
+	as.will = &paho.WillMessage{Topic: victim + "/will", Payload: []byte("attack"), QoS: 1, Retain: true}
+	l, err := p.listen(ctx, as)
 	if err != nil {
 		return err
 	}
@@ -204,7 +191,7 @@ func (p *project) attack(ctx context.Context, name, password, id string, chief *
 		return err
 	}
 	for _, m := range l.all() {
-		figure := name == mosquitto.ProbeUser && strings.HasPrefix(m, "$SYS/")
+		figure := as.user == mosquitto.ProbeUser && strings.HasPrefix(m, "$SYS/")
 		if !figure && !strings.HasPrefix(m, own) {
 			return missed("it got %q", m)
 		}
@@ -221,49 +208,19 @@ type listener struct {
 	came chan struct{}
 }
 
-// listen connects a client as a user under a client ID; "" lets the broker choose.
-func (p *project) listen(ctx context.Context, user, password, id string, will *paho.WillMessage) (*listener, error) {
-	conn, err := p.stream(ctx)
-	if err != nil {
-		return nil, err
-	}
-	l := &listener{tunnelClient: &tunnelClient{conn: &packetConn{Conn: conn}, lost: make(chan struct{})}, came: make(chan struct{}, 1)}
-	l.mqtt = paho.NewClient(paho.ClientConfig{
-		Conn:          l.conn,
-		PacketTimeout: connectLimit,
-		OnPublishReceived: []func(paho.PublishReceived) (bool, error){func(m paho.PublishReceived) (bool, error) {
-			l.mu.Lock()
-			l.got = append(l.got, m.Packet.Topic+"="+string(m.Packet.Payload))
-			l.mu.Unlock()
-			select {
-			case l.came <- struct{}{}:
-			default:
-			}
-			return true, nil
-		}},
-		OnServerDisconnect: func(d *paho.Disconnect) { l.ended(fmt.Errorf("the broker disconnects, reason code %d", d.ReasonCode)) },
-		OnClientError:      l.ended,
+// listen connects a client that remembers.
+func (p *project) listen(ctx context.Context, as account) (l *listener, err error) {
+	l = &listener{came: make(chan struct{}, 1)}
+	l.tunnelClient, err = p.connect(ctx, as, func(topic, payload string) {
+		l.mu.Lock()
+		l.got = append(l.got, topic+"="+payload)
+		l.mu.Unlock()
+		select {
+		case l.came <- struct{}{}:
+		default:
+		}
 	})
-	ctx, cancel := context.WithTimeout(ctx, connectLimit)
-	defer cancel()
-	_, err = l.mqtt.Connect(ctx, &paho.Connect{
-		ClientID: id, KeepAlive: 60, CleanStart: true, WillMessage: will,
-		UsernameFlag: true, PasswordFlag: true, Username: user, Password: []byte(password),
-	})
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("user %s: connect: %w", user, err), conn.Close())
-	}
-	return l, nil
-}
-
-func (l *listener) subscribe(ctx context.Context, filter string) error {
-	_, err := l.mqtt.Subscribe(ctx, &paho.Subscribe{Subscriptions: []paho.SubscribeOptions{{Topic: filter, QoS: 1}}})
-	return err
-}
-
-func (l *listener) publish(ctx context.Context, topic, payload string, retain bool) error {
-	_, err := l.mqtt.Publish(ctx, &paho.Publish{Topic: topic, QoS: 1, Retain: retain, Payload: []byte(payload)})
-	return err
+	return l, err
 }
 
 func (l *listener) all() []string {

@@ -9,7 +9,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/eclipse/paho.golang/paho"
 	"golang.org/x/sync/errgroup"
 
 	"mqtunnel/internal/probe"
@@ -27,15 +26,10 @@ const (
 // usersLive changes users while two clients of another one go on, and wants nothing
 // lost of these and the removed ones out at once.
 func usersLive(ctx context.Context, b *Bench) (figure string, err error) {
-	lab, dir, remove, err := b.lab(ctx, "users")
-	if err != nil {
-		return "", err
-	}
-	defer finish(&err, remove)
-	p, err := b.project(ctx, lab, dir, "", hostname)
-	if err != nil {
-		return "", err
-	}
+	return b.alone(ctx, "users", (*project).usersChangeUnnoticed)
+}
+
+func (p *project) usersChangeUnnoticed(ctx context.Context) (figure string, err error) {
 	if err := p.up(ctx); err != nil {
 		return "", err
 	}
@@ -98,7 +92,7 @@ func (c *changes) user(ctx context.Context, name string, sampled bool) error {
 	if !sampled {
 		return c.run(ctx, "", remove...)
 	}
-	client, err := c.connect(ctx, name, second, func(string) {})
+	client, err := c.connect(ctx, account{user: name, password: second}, ignored)
 	if err != nil {
 		return missed("before the removal: %w", err)
 	}
@@ -165,14 +159,14 @@ const inFlight = 10
 // traffic begins to publish and subscribe as a user.
 func (p *project) traffic(ctx context.Context, user, password string) (t *traffic, err error) {
 	t = &traffic{got: map[string]struct{}{}}
-	if t.subscriber, err = p.connect(ctx, user, password, t.receive); err != nil {
+	if t.subscriber, err = p.connect(ctx, account{user: user, password: password}, t.receive); err != nil {
 		return nil, err
 	}
-	if t.publisher, err = p.connect(ctx, user, password, func(string) {}); err != nil {
+	if t.publisher, err = p.connect(ctx, account{user: user, password: password}, ignored); err != nil {
 		return nil, errors.Join(err, t.subscriber.close())
 	}
 	const topic = "steady/beat"
-	if _, err = t.subscriber.mqtt.Subscribe(ctx, &paho.Subscribe{Subscriptions: []paho.SubscribeOptions{{Topic: topic, QoS: 1}}}); err != nil {
+	if err = t.subscriber.subscribe(ctx, topic); err != nil {
 		return nil, errors.Join(err, t.subscriber.close(), t.publisher.close())
 	}
 	running, stop := context.WithCancel(ctx)
@@ -191,8 +185,7 @@ func (p *project) traffic(ctx context.Context, user, password string) (t *traffi
 			payload := strconv.Itoa(t.sent)
 			t.sent++
 			t.group.Go(func() error {
-				_, err := t.publisher.mqtt.Publish(ctx, &paho.Publish{Topic: topic, QoS: 1, Payload: []byte(payload)})
-				if err != nil {
+				if err := t.publisher.publish(ctx, topic, payload, false); err != nil {
 					return missed("message %s: %w", payload, err)
 				}
 				return nil
@@ -202,7 +195,10 @@ func (p *project) traffic(ctx context.Context, user, password string) (t *traffi
 	return t, nil
 }
 
-func (t *traffic) receive(payload string) {
+// ignored takes messages that nobody asked for.
+func ignored(string, string) {}
+
+func (t *traffic) receive(_, payload string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if _, before := t.got[payload]; before {

@@ -27,15 +27,10 @@ const (
 
 // usersMany measures what a change costs with many users.
 func usersMany(ctx context.Context, b *Bench) (figure string, err error) {
-	lab, dir, remove, err := b.lab(ctx, "many")
-	if err != nil {
-		return "", err
-	}
-	defer finish(&err, remove)
-	p, err := b.project(ctx, lab, dir, "", hostname)
-	if err != nil {
-		return "", err
-	}
+	return b.alone(ctx, "many", (*project).manyUsersCost)
+}
+
+func (p *project) manyUsersCost(ctx context.Context) (figure string, err error) {
 	if err := p.up(ctx); err != nil {
 		return "", err
 	}

@@ -62,48 +62,34 @@ const userPassword = "correct horse battery"
 
 // usersVersions gives the same users to every version of the broker.
 func usersVersions(ctx context.Context, b *Bench) (figure string, err error) {
-	lab, dir, remove, err := b.lab(ctx, "versions")
-	if err != nil {
-		return "", err
-	}
-	defer finish(&err, remove)
-	store, err := images.Open(ctx, b.Engine, b.Root, b.logf)
-	if err != nil {
-		return "", err
-	}
+	return b.onVersions(ctx, "versions", sameUsersOn)
+}
+
+func sameUsersOn(ctx context.Context, list []onVersion) (figure string, err error) {
 	var first, last *project
 	logins, hashes := 0, 0
-	for _, version := range images.Versions() {
-		image, err := store.Mosquitto(ctx, version)
-		if err != nil {
-			return "", err
-		}
-		suffix := strings.ReplaceAll(version, ".", "")
-		p, err := b.project(ctx, lab, dir, suffix, "mqtt"+suffix+".example.com", "MOSQUITTO_IMAGE="+image.Ref)
-		if err != nil {
-			return "", err
-		}
+	for _, p := range list {
 		if first == nil {
-			first = p
+			first = p.project
 			err = p.makeUsers(ctx)
 		} else {
 			err = p.takeUsers(first)
 		}
 		if err == nil {
-			err = p.upWith(ctx, version)
+			err = p.upWith(ctx, p.version)
 		}
 		if err != nil {
-			return "", fmt.Errorf("mosquitto %s: %w", version, err)
+			return "", fmt.Errorf("mosquitto %s: %w", p.version, err)
 		}
-		n, err := p.logins(ctx, version)
+		n, err := p.logins(ctx, p.version)
 		if err != nil {
-			return "", fmt.Errorf("mosquitto %s: %w", version, err)
+			return "", fmt.Errorf("mosquitto %s: %w", p.version, err)
 		}
-		made, err := p.hashesOf(ctx, image.Ref)
+		made, err := p.hashesOf(ctx, p.image)
 		if err != nil {
-			return "", fmt.Errorf("mosquitto_passwd of %s: %w", version, err)
+			return "", fmt.Errorf("mosquitto_passwd of %s: %w", p.version, err)
 		}
-		last, logins, hashes = p, logins+n, hashes+made
+		last, logins, hashes = p.project, logins+n, hashes+made
 	}
 	if err := sameUsers(first, last); err != nil {
 		return "", err

@@ -73,31 +73,6 @@ type mqttClient struct {
 	got    chan string
 }
 
-// packetConn sends each packet that paho writes between Lock and Unlock as one
-// WebSocket message: Mosquitto 2.1 takes a packet in several for a malformed one
-// now and then.
-type packetConn struct {
-	net.Conn
-
-	mu     sync.Mutex
-	packet []byte
-}
-
-func (c *packetConn) Lock() { c.mu.Lock() }
-
-func (c *packetConn) Unlock() {
-	if len(c.packet) > 0 {
-		_, _ = c.Conn.Write(c.packet) // what does not arrive shows as a missing answer
-	}
-	c.packet = c.packet[:0]
-	c.mu.Unlock()
-}
-
-func (c *packetConn) Write(p []byte) (int, error) {
-	c.packet = append(c.packet, p...)
-	return len(p), nil
-}
-
 // connect connects a client through the tunnel's public side; it lives no longer
 // than ctx.
 func (s *script) connect(ctx context.Context, user, password, id string) (*mqttClient, error) {
@@ -118,7 +93,7 @@ func (s *script) connect(ctx context.Context, user, password, id string) (*mqttC
 	conn := websocket.NetConn(s.lasting(), socket, websocket.MessageBinary)
 	c := &mqttClient{socket: socket, got: make(chan string, 16)}
 	c.client = paho.NewClient(paho.ClientConfig{
-		Conn: &packetConn{Conn: conn},
+		Conn: probe.InPackets(conn),
 		OnPublishReceived: []func(paho.PublishReceived) (bool, error){func(r paho.PublishReceived) (bool, error) {
 			c.got <- string(r.Packet.Payload)
 			return true, nil
