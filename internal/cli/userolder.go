@@ -42,5 +42,5 @@ func isOlder(image string) bool {
 		return false
 	}
 	version, _, _ := strings.Cut(tagged.Tag(), "-")
-	return version == "2.0" || strings.HasPrefix(version, "2.0.") || strings.HasPrefix(version, "1.")
+	return mosquitto.Older(version)
 }

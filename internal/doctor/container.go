@@ -276,6 +276,31 @@ func judgeMemory(e *Evidence, p part) Outcome {
 	return pass("")
 }
 
+// judgeLimits looks at the containers, not at the file: the Engine leaves a limit out
+// that the kernel cannot enforce, and only says so once.
+func judgeLimits(e *Evidence) Outcome {
+	var without []string
+	looked := false
+	for _, p := range []part{thisBroker, thisConnector} {
+		svc, known := e.wanted(p)
+		d, found := e.details(p)
+		if !known || !found || svc.Spec.MemoryLimit == 0 {
+			continue
+		}
+		looked = true
+		if d.MemoryLimit == 0 {
+			without = append(without, fmt.Sprintf("%s is to have %d MB at most, and has no limit", d.Name, svc.Spec.MemoryLimit>>20))
+		}
+	}
+	switch {
+	case len(without) > 0:
+		return warning("the memory limits are not enforced here: this kernel has no memory cgroup").seen(without...)
+	case !looked:
+		return unseen("no container with a limit was seen")
+	}
+	return pass("")
+}
+
 func judgeName(e *Evidence, p part) Outcome {
 	o := e.Project.Observed
 	if o == nil {

@@ -205,7 +205,7 @@ func judgeUsers(e *Evidence) Outcome {
 		return o
 	}
 	for _, svc := range e.Project.Status.Services {
-		if svc.Service == plan.ServiceBroker && strings.HasPrefix(svc.Version, "2.0.") {
+		if svc.Service == plan.ServiceBroker && mosquitto.Older(svc.Version) {
 			return warning("Mosquitto %s refuses users whose hash was made by mosquitto_passwd of 2.1", svc.Version).
 				seen("of them is "+users[0], counted(len(users), "user")+" in all").
 				do("give each a password anew", "mqtunnel user passwd "+users[0])

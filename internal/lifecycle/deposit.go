@@ -86,6 +86,8 @@ func Deposit(ctx context.Context, e Depositor, p plan.Project, database []byte, 
 	c.Service.Spec.Mounts = []plan.Mount{m}
 	file := plan.File{Path: depositPath, UID: mosquitto.UID, GID: mosquitto.GID, Mode: 0o600, Content: secret.New(string(database))}
 	said := ""
+	ctx, cancel := context.WithTimeout(ctx, trialTime)
+	defer cancel()
 	err = inThrowAway(ctx, e, c, []plan.File{file}, func(ctx context.Context, id string) (err error) {
 		said, err = lastWords(ctx, e, id)
 		return err
@@ -150,6 +152,8 @@ func Retained(ctx context.Context, e Depositor, p plan.Project, broker, port, fo
 	}
 	c := throwAway(p.Name, s, []string{"/bin/sh", "-c", retainedScript, "import", port, format, retainedPath})
 	c.NetworkMode = "container:" + broker
+	ctx, cancel := context.WithTimeout(ctx, trialTime)
+	defer cancel()
 	err = inThrowAway(ctx, e, c, nil, func(ctx context.Context, id string) error {
 		said, err := lastWords(ctx, e, id)
 		if err != nil {
@@ -191,25 +195,6 @@ func throwAway(project string, s plan.Service, command []string) plan.Creation {
 		}},
 		Labels: throwAwayLabels(project),
 	}
-}
-
-// inThrowAway runs a throw-away container with its files until use, which gets its ID,
-// is done.
-func inThrowAway(ctx context.Context, e Depositor, c plan.Creation, files []plan.File, use func(ctx context.Context, id string) error) (err error) {
-	ctx, cancel := context.WithTimeout(ctx, trialTime)
-	defer cancel()
-	id, err := create(ctx, e, c)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, discard(ctx, e, id)) }()
-	if err := e.CopyFiles(ctx, id, files); err != nil {
-		return err
-	}
-	if err := e.Start(ctx, id); err != nil {
-		return err
-	}
-	return use(ctx, id)
 }
 
 // lastWords follows a container's log to its end and returns the last line.

@@ -120,22 +120,15 @@ func inContainer(ctx context.Context, e Prober, v View, mode string) (report pro
 	if err != nil {
 		return probe.Report{}, err
 	}
-	id, err := create(ctx, e, probeContainer(v, mode))
-	if err != nil {
-		return probe.Report{}, err
-	}
-	defer func() { err = errors.Join(err, discard(ctx, e, id)) }()
 	files := []plan.File{
 		{Path: probe.BinaryPath, UID: probe.UID, GID: probe.GID, Mode: probe.BinaryMode, Content: v.Binary},
 		{Path: probe.RequestPath, UID: probe.UID, GID: probe.GID, Mode: probe.RequestMode, Content: request},
 	}
-	if err := e.CopyFiles(ctx, id, files); err != nil {
-		return probe.Report{}, err
-	}
-	if err := e.Start(ctx, id); err != nil {
-		return probe.Report{}, err
-	}
-	return readReport(ctx, e, id)
+	err = inThrowAway(ctx, e, probeContainer(v, mode), files, func(ctx context.Context, id string) (err error) {
+		report, err = readReport(ctx, e, id)
+		return err
+	})
+	return report, err
 }
 
 // maxComplaint bounds what is kept of a probe's words when it has no report, in

@@ -2,6 +2,7 @@ package lifecycle
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"time"
@@ -26,6 +27,23 @@ func throwAwayLabels(project string) map[string]string {
 		plan.LabelProbe:    project,
 		plan.LabelDeadline: strconv.FormatInt(time.Now().Add(probeLife).Unix(), 10),
 	}
+}
+
+// inThrowAway runs a throw-away container with its files until use, which gets its ID,
+// is done. It is removed whatever happens.
+func inThrowAway(ctx context.Context, e Prober, c plan.Creation, files []plan.File, use func(ctx context.Context, id string) error) (err error) {
+	id, err := create(ctx, e, c)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, discard(ctx, e, id)) }()
+	if err := e.CopyFiles(ctx, id, files); err != nil {
+		return err
+	}
+	if err := e.Start(ctx, id); err != nil {
+		return err
+	}
+	return use(ctx, id)
 }
 
 // create makes a throw-away container. It is not cut short when the caller gives

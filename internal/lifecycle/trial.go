@@ -27,7 +27,7 @@ func Try(ctx context.Context, e Prober, project string, s plan.Service) error {
 // onTrial runs the broker's service without volumes, without a network and without
 // published ports until use, which gets the container's ID, is done. Bind mounts
 // stay, read-only: a directive may name a file in one.
-func onTrial(ctx context.Context, e Prober, project string, s plan.Service, use func(ctx context.Context, id string) error) (err error) {
+func onTrial(ctx context.Context, e Prober, project string, s plan.Service, use func(ctx context.Context, id string) error) error {
 	ctx, cancel := context.WithTimeout(ctx, trialTime)
 	defer cancel()
 	s.Spec.Mounts = trialMounts(s.Spec.Mounts)
@@ -36,30 +36,24 @@ func onTrial(ctx context.Context, e Prober, project string, s plan.Service, use 
 	s.Spec.NetworkMode = "none"
 	s.Spec.Restart = plan.Restart{Name: "no"}
 	s.Spec.Health = &plan.Health{Test: []string{"NONE"}}
-	id, err := create(ctx, e, plan.Creation{
-		Name: fmt.Sprintf("%s-trial-%s", project, rand.Text()[:8]), Service: s,
-		Labels: throwAwayLabels(project),
-	})
-	if err != nil {
-		return fmt.Errorf("try the broker's configuration: %w", err)
-	}
-	defer func() { err = errors.Join(err, discard(ctx, e, id)) }()
-	if err := e.CopyFiles(ctx, id, s.Files); err != nil {
-		return fmt.Errorf("try the broker's configuration: %w", err)
-	}
-	if err := e.Start(ctx, id); err != nil {
-		return fmt.Errorf("try the broker's configuration: %w", err)
-	}
+	c := plan.Creation{Name: fmt.Sprintf("%s-trial-%s", project, rand.Text()[:8]), Service: s, Labels: throwAwayLabels(project)}
 	conf := ""
 	for _, f := range s.Files {
 		if f.Path == mosquitto.ConfPath {
 			conf = f.Content.Reveal() // to find the line that the broker names
 		}
 	}
-	if err := verdict(ctx, e, id, s.Spec.TTY, conf); err != nil {
-		return err
+	var found error // by the broker, or by use
+	err := inThrowAway(ctx, e, c, s.Files, func(ctx context.Context, id string) error {
+		if found = verdict(ctx, e, id, s.Spec.TTY, conf); found == nil {
+			found = use(ctx, id)
+		}
+		return nil
+	})
+	if err != nil {
+		err = fmt.Errorf("try the broker's configuration: %w", err)
 	}
-	return use(ctx, id)
+	return errors.Join(found, err)
 }
 
 // trialMounts returns what a trial may see of the broker's mounts.

@@ -82,10 +82,11 @@ type LogReader struct {
 
 // NewLogReader returns a reader for a log that begins in the middle of a run of the
 // given version, "" when that is not known.
-func NewLogReader(version string) *LogReader { return &LogReader{old: isOld(version)} }
+func NewLogReader(version string) *LogReader { return &LogReader{old: Older(version)} }
 
-func isOld(version string) bool {
-	return strings.HasPrefix(version, "1.") || strings.HasPrefix(version, "2.0.")
+// Older reports whether a version is one before 2.1; "" is not.
+func Older(version string) bool {
+	return strings.HasPrefix(version, "1.") || version == "2.0" || strings.HasPrefix(version, "2.0.")
 }
 
 var (
@@ -103,7 +104,7 @@ func (r *LogReader) Event(line Line) Event {
 		return e
 	}
 	if m := startingLine.FindStringSubmatch(line.Text); m != nil {
-		r.old = isOld(m[1])
+		r.old = Older(m[1])
 		e.Kind, e.Version = EventStarting, m[1]
 		return e
 	}
