@@ -50,6 +50,15 @@ func (a *App) dir() (string, error) {
 	return abs, nil
 }
 
+// directory reads the files of the project directory.
+func (a *App) directory() (*render.Directory, error) {
+	dir, err := a.dir()
+	if err != nil {
+		return nil, err
+	}
+	return render.ReadDirectory(dir)
+}
+
 // session reads the settings of a project directory; -p wins over them.
 func (a *App) session(dir string) (*session, error) {
 	settings, err := config.Load(dir, a.Environ)

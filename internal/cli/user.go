@@ -106,11 +106,7 @@ func existing(name string) error {
 
 // unknownUser refuses a name that is taken, before anything is asked.
 func (a *App) unknownUser(name string) error {
-	dir, err := a.dir()
-	if err != nil {
-		return err
-	}
-	d, err := render.ReadDirectory(dir)
+	d, err := a.directory()
 	if err == nil && d.Passwords.Has(name) {
 		return existing(name)
 	}
@@ -154,11 +150,7 @@ func (a *App) userRemoveCommand() *cobra.Command {
 		Args:    oneArg("the user's name"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			name := args[0]
-			dir, err := a.dir()
-			if err != nil {
-				return err
-			}
-			d, err := render.ReadDirectory(dir)
+			d, err := a.directory()
 			if err != nil {
 				return err
 			}

@@ -38,19 +38,15 @@ connected and when a client of a user last came or went, as far as the broker's
 log goes back.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			dir, err := a.dir()
+			d, err := a.directory()
 			if err != nil {
 				return err
 			}
-			d, err := render.ReadDirectory(dir)
-			if err != nil {
-				return err
-			}
-			if s, err := a.session(dir); err == nil { // else which broker it is cannot be told
+			if s, err := a.session(d.Path); err == nil { // else which broker it is cannot be told
 				s.olderBroker(d)
 				s.close()
 			}
-			clients, known := a.presence(cmd.Context(), dir)
+			clients, known := a.presence(cmd.Context(), d.Path)
 			return a.printUsers(d, clients, known)
 		},
 	}

@@ -80,12 +80,8 @@ func (a *App) changeRights(
 		}
 		return d.ACL.Set(name, after)
 	}
-	dir, err := a.dir()
-	if err != nil {
-		return err
-	}
 	// A look, so that what is so already costs nothing.
-	d, err := render.ReadDirectory(dir)
+	d, err := a.directory()
 	if err != nil {
 		return err
 	}
@@ -152,11 +148,7 @@ running broker notices.`,
 }
 
 func (a *App) userExplain(ctx context.Context, name, action, topic string, live bool) error {
-	dir, err := a.dir()
-	if err != nil {
-		return err
-	}
-	d, err := render.ReadDirectory(dir)
+	d, err := a.directory()
 	if err != nil {
 		return err
 	}
