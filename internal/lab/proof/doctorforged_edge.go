@@ -18,6 +18,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -110,51 +111,59 @@ func (s *site) strangeServer(ctx context.Context) (answers int, err error) {
 	if err != nil {
 		return 0, err
 	}
-	const (
-		turning  = "\u202eerror code: x " + mark
-		escaping = "\x1b[2J" + turning // which makes a header none, and so another answer of it
-	)
-	for name, answer := range map[string]func(words string) (*tls.Certificate, string, error){
-		"certificate": func(words string) (*tls.Certificate, string, error) {
-			c, err := selfSigned(words)
-			return c, "", err
-		},
-		"reason": func(words string) (*tls.Certificate, string, error) {
-			return good, "502 " + words + "\r\nContent-Length: 0\r\n\r\n", nil
-		},
-		"server": func(words string) (*tls.Certificate, string, error) {
-			return good, "403 No\r\nServer: " + words + "\r\nCf-Ray: " + words + "\r\nContent-Length: 0\r\n\r\n", nil
-		},
-		"body": func(words string) (*tls.Certificate, string, error) {
-			return good, fmt.Sprintf("418 No\r\nContent-Length: %d\r\n\r\n%s", len(words), words), nil
-		},
-		"location": func(words string) (*tls.Certificate, string, error) {
-			return good, "302 No\r\nLocation: https://a.example.com/" + words + "\r\nContent-Length: 0\r\n\r\n", nil
-		},
-		"protocol": func(words string) (*tls.Certificate, string, error) {
-			return good, "101 No\r\nSec-WebSocket-Protocol: " + words + "\r\nUpgrade: " + words + "\r\n\r\n", nil
-		},
-	} {
-		verdicts := map[string]bool{}
-		for _, words := range []string{"no", turning, escaping} {
-			certificate, text, err := answer(words)
-			if err != nil {
-				return answers, err
-			}
-			verdict, err := s.facing(ctx, certificate, "HTTP/1.1 "+text)
-			if err != nil {
-				return answers, fmt.Errorf("a server that shows words as its %s: %w", name, err)
-			}
-			if words != escaping || verdict == "" {
-				verdicts[verdict] = true
-			}
-			answers++
+	for name, answer := range strangeAnswers() {
+		n, err := s.unmovedBy(ctx, good, name, answer)
+		if err != nil {
+			return answers, fmt.Errorf("a server that shows words as its %s: %w", name, err)
 		}
-		if len(verdicts) != 1 || verdicts[""] {
-			return answers, missed("a server's %s changes the verdict: %v", name, verdicts)
-		}
+		answers += n
 	}
 	return answers, nil
+}
+
+// unmovedBy lets a server give an answer without and with words, and wants one verdict.
+func (s *site) unmovedBy(ctx context.Context, good *tls.Certificate, name, answer string) (answers int, err error) {
+	const (
+		turning  = "\u202eerror code: x " + mark
+		escaping = "\x1b[2J" + turning
+	)
+	verdicts := map[string]bool{}
+	for _, words := range []string{"no", turning, escaping} {
+		certificate := good
+		if answer == "" {
+			if certificate, err = selfSigned(words); err != nil {
+				return answers, err
+			}
+		}
+		verdict, err := s.facing(ctx, certificate, "HTTP/1.1 "+strings.ReplaceAll(answer, "WORDS", words))
+		if err != nil {
+			return answers, err
+		}
+		answers++
+		// A header with an escape character is none, and so another answer of it.
+		if words == escaping && strings.HasPrefix(name, "header ") && verdict != "" {
+			continue
+		}
+		verdicts[verdict] = true
+	}
+	if len(verdicts) != 1 || verdicts[""] {
+		return answers, missed("they change the verdict: %v", verdicts)
+	}
+	return answers, nil
+}
+
+// strangeAnswers are answers with WORDS in a place each; the empty one is never given,
+// since the certificate holds them.
+func strangeAnswers() map[string]string {
+	const end = "Content-Length: 0\r\n\r\n"
+	return map[string]string{
+		"certificate":     "",
+		"reason":          "502 WORDS\r\n" + end,
+		"header Server":   "403 No\r\nServer: WORDS\r\nCf-Ray: WORDS\r\n" + end,
+		"header Location": "302 No\r\nLocation: https://a.example.com/WORDS\r\n" + end,
+		"header Upgrade":  "101 No\r\nSec-WebSocket-Protocol: WORDS\r\nUpgrade: WORDS\r\n\r\n",
+		"body":            "418 No\r\nConnection: close\r\n\r\nWORDS",
+	}
 }
 
 // facing asks for a diagnosis that meets a server of its own in the edge's place.

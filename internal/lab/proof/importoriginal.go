@@ -128,8 +128,23 @@ func (h *handMade) write(ctx context.Context, b *Bench, lab *bench.Lab, dir, ima
 	if h.saves() {
 		volumes += "      - ./data:/mosquitto/data\n"
 	}
-	// Names of its own, so that nothing else on the Engine has them.
-	files["docker-compose.yml"] = fmt.Sprintf(`version: '3.8'
+	files["docker-compose.yml"] = h.composeFile(image, volumes)
+	for name, text := range files {
+		path := filepath.Join(h.old, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil { //nolint:gosec // as a clone has it
+			return err
+		}
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil { //nolint:gosec // likewise; the broker's user reads it
+			return err
+		}
+	}
+	return nil
+}
+
+// composeFile is the hand-made one, with container names of its own, so that nothing
+// else on the Engine has them.
+func (h *handMade) composeFile(image, volumes string) string {
+	return fmt.Sprintf(`version: '3.8'
 
 services:
   mosquitto:
@@ -145,17 +160,7 @@ services:
     restart: unless-stopped
     environment:
       - CLOUDFLARE_TUNNEL_TOKEN
-`, image, h.name, volumes, lab.Cloudflared, h.name)
-	for name, text := range files {
-		path := filepath.Join(h.old, name)
-		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil { //nolint:gosec // as a clone has it
-			return err
-		}
-		if err := os.WriteFile(path, []byte(text), 0o644); err != nil { //nolint:gosec // likewise; the broker's user reads it
-			return err
-		}
-	}
-	return nil
+`, image, h.name, volumes, h.lab.Cloudflared, h.name)
 }
 
 // compose runs Docker Compose on the old project.
