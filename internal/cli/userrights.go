@@ -58,6 +58,9 @@ func rightArgs(cmd *cobra.Command, args []string) error {
 		return remedy.Errorf(remedy.Usage, "for example: "+cmd.CommandPath()+" phone read 'home/#'",
 			"%s takes a user's name, read, write or readwrite, and a topic", cmd.CommandPath())
 	}
+	if access := mosquitto.Access(args[1]); access != mosquitto.Read && access != mosquitto.Write && access != mosquitto.ReadWrite {
+		return remedy.Errorf(remedy.Usage, "it is read, write or readwrite", "unknown access %q", args[1])
+	}
 	return nil
 }
 
@@ -153,15 +156,18 @@ func (a *App) userExplain(ctx context.Context, name, action, topic string, live 
 		return err
 	}
 	rules, known := d.ACL.Rules(name)
-	if !known && !d.Passwords.Has(name) {
+	if !known && !d.Passwords.Has(name) || name == mosquitto.ProbeUser {
 		return noUser(name, d)
 	}
 	decide, check := mosquitto.Subscribe, mosquitto.CheckFilter
 	if action == "publish" {
 		decide = mosquitto.Publish
 	}
-	if action == "publish" || live {
+	if action == "publish" {
 		check = mosquitto.CheckTopic
+	}
+	if live && check(topic) == nil && mosquitto.CheckTopic(topic) != nil {
+		return remedy.Errorf(remedy.Input, "give one topic, or leave out --live", "--live tries one topic, and %q stands for many", topic)
 	}
 	if err := check(topic); err != nil {
 		return remedy.Errorf(remedy.Input, "a topic is e.g. home/kitchen/temperature", "%w", err)
@@ -255,10 +261,6 @@ func (a *App) compared(decision mosquitto.Decision, through bool) error {
 // printDecision words a decision for a person.
 func (a *App) printDecision(name, action, topic string, decision mosquitto.Decision) {
 	shown := display.Safe(topic)
-	access := "read"
-	if action == "publish" {
-		access = "write"
-	}
 	switch {
 	case decision.Extent == mosquitto.Everything && action == "publish":
 		fmt.Fprintf(a.Out, "yes: %s may publish to %s\n", name, shown)
@@ -280,11 +282,29 @@ func (a *App) printDecision(name, action, topic string, decision mosquitto.Decis
 	if len(decision.Rules) == 0 {
 		fmt.Fprintf(a.Out, "  no rule of %s speaks of it\n", name)
 	}
-	denied := slices.ContainsFunc(decision.Rules, func(r mosquitto.Rule) bool { return r.Access == mosquitto.Deny })
-	if denied {
-		access, topic = "readwrite", decision.Rules[0].Filter
+	access := mosquitto.Read
+	if action == "publish" {
+		access = mosquitto.Write
 	}
-	fmt.Fprintf(a.Out, "  to allow it: mqtunnel user allow %s %s %s\n", name, access, word(topic))
+	if command := allowing(name, access, topic, decision); command != "" {
+		fmt.Fprintf(a.Out, "  to allow it: %s\n", command)
+	}
+}
+
+// allowing is the command that allows what the rules let nothing through of, "" where
+// none does.
+func allowing(name string, access mosquitto.Access, filter string, d mosquitto.Decision) string {
+	switch {
+	case d.Extent != mosquitto.Nothing, access == mosquitto.Write && mosquitto.Reserved(filter):
+		return ""
+	case len(d.Rules) > 0: // a denial, which goes as a whole
+		access, filter = mosquitto.ReadWrite, d.Rules[0].Filter
+	}
+	end := ""
+	if strings.HasPrefix(filter, "-") {
+		end = "-- " // no flag, whatever a client calls its topic
+	}
+	return fmt.Sprintf("mqtunnel user allow %s %s %s%s", name, access, end, word(filter))
 }
 
 // word writes a topic as one word of a shell's command line, plain where it can be.

@@ -41,8 +41,17 @@ type Decision struct {
 
 // Publish tells what the rules say of a message on the topic, which must not hold
 // wildcards, see CheckTopic. The broker tells a client of version 3.1.1 nothing when
-// it drops its message.
-func Publish(rules []Rule, topic string) Decision { return decide(rules, Write, topic) }
+// it drops its message. It takes none for its own topics, whatever the rules say.
+func Publish(rules []Rule, topic string) Decision {
+	if Reserved(topic) {
+		return Decision{Nothing, nil}
+	}
+	return decide(rules, Write, topic)
+}
+
+// Reserved reports whether a topic or filter is one of the broker's own, to which it
+// lets nobody write.
+func Reserved(topic string) bool { return topic == "$SYS" || strings.HasPrefix(topic, "$SYS/") }
 
 // Subscribe tells which messages a subscription to the filter gets. The broker takes
 // every subscription, and holds back each message that the user may not read.
@@ -63,6 +72,10 @@ func decide(rules []Rule, access Access, filter string) Decision {
 			allowed = append(allowed, r)
 		}
 	}
+	// What one denial covers allows nothing.
+	allowed = slices.DeleteFunc(allowed, func(r Rule) bool {
+		return slices.ContainsFunc(denied, func(d Rule) bool { return covers(d.Filter, r.Filter) })
+	})
 	whole := slices.IndexFunc(allowed, func(r Rule) bool { return covers(r.Filter, filter) })
 	switch {
 	case len(allowed) == 0:
@@ -108,7 +121,7 @@ func Allow(rules []Rule, access Access, filter string) (after []Rule, changed bo
 	if err := checkRule(access, filter); err != nil {
 		return nil, false, err
 	}
-	if access.includes(Write) && strings.HasPrefix(filter, "$SYS") {
+	if access.includes(Write) && Reserved(filter) {
 		return nil, false, remedy.Errorf(remedy.Input, "allow read", "the broker lets nobody write to %s", filter)
 	}
 	for _, r := range rules {
@@ -116,6 +129,10 @@ func Allow(rules []Rule, access Access, filter string) (after []Rule, changed bo
 			return nil, false, remedy.Errorf(remedy.Input, "allow "+r.Filter+" first, which takes that denial away, or choose other topics",
 				"%q stands, and a denial beats every right", r)
 		}
+	}
+	if wider := beyond(rules, access, filter); wider != nil {
+		return nil, false, remedy.Errorf(remedy.Input, fmt.Sprintf("allow readwrite %s, or put narrower rights in place of %q", filter, *wider),
+			"%q takes both away, and %q would give back more than %s", Rule{Deny, filter}, *wider, access)
 	}
 	merged := Rule{access, filter}
 	for _, r := range rules {
@@ -136,7 +153,22 @@ func Allow(rules []Rule, access Access, filter string) (after []Rule, changed bo
 	after = slices.DeleteFunc(after, func(r Rule) bool {
 		return r != merged && r.Access != Deny && merged.Access.includes(r.Access) && covers(filter, r.Filter)
 	})
-	return after, !sameRules(rules, after), nil
+	return after, !SameRules(rules, after), nil
+}
+
+// beyond returns a right that allows more than access to the topics of the filter once
+// the denial of just these is gone, nil where there is no such denial or right.
+func beyond(rules []Rule, access Access, filter string) *Rule {
+	if !slices.Contains(rules, Rule{Deny, filter}) {
+		return nil
+	}
+	i := slices.IndexFunc(rules, func(r Rule) bool {
+		return r.Access != Deny && !access.includes(r.Access) && overlap(r.Filter, filter)
+	})
+	if i < 0 {
+		return nil
+	}
+	return &rules[i]
 }
 
 // Refuse returns the rules without access to the topics of the filter, and whether that
@@ -166,7 +198,7 @@ func Refuse(rules []Rule, access Access, filter string) (after []Rule, changed b
 	if access == ReadWrite && !slices.ContainsFunc(after, func(r Rule) bool { return r.Access == Deny && covers(r.Filter, filter) }) {
 		after = append(slices.DeleteFunc(after, func(r Rule) bool { return r.Access == Deny && covers(filter, r.Filter) }), denial)
 	}
-	return after, !sameRules(rules, after), nil
+	return after, !SameRules(rules, after), nil
 }
 
 func checkRule(access Access, filter string) error {
@@ -179,8 +211,8 @@ func checkRule(access Access, filter string) error {
 	return nil
 }
 
-// sameRules compares without the order.
-func sameRules(a, b []Rule) bool {
+// SameRules compares without the order, which decides nothing.
+func SameRules(a, b []Rule) bool {
 	contains := func(list []Rule) func(Rule) bool { return func(r Rule) bool { return !slices.Contains(list, r) } }
 	return !slices.ContainsFunc(a, contains(b)) && !slices.ContainsFunc(b, contains(a))
 }
@@ -200,7 +232,7 @@ func CheckTopic(text string) error {
 // covers reports whether filter matches every topic that other, a filter or a topic,
 // stands for (MQTT 5, 4.7).
 func covers(filter, other string) bool {
-	a, b := strings.Split(filter, "/"), strings.Split(other, "/")
+	a, b := strings.Split(every(filter), "/"), strings.Split(every(other), "/")
 	if hidden(a[0], b[0]) {
 		return false
 	}
@@ -218,6 +250,14 @@ func covers(filter, other string) bool {
 		}
 	}
 	return len(a) == len(b)
+}
+
+// every writes +/#, which matches what # does, as that.
+func every(filter string) string {
+	if filter == "+/#" {
+		return "#"
+	}
+	return filter
 }
 
 // overlap reports whether there is a topic that both filters match.

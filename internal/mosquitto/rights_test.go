@@ -57,8 +57,7 @@ func TestFiltersCoverAndOverlapAsTheirTopicsDo(t *testing.T) {
 				all = all && (!sets[g][i] || sets[f][i])
 				some = some || sets[f][i] && sets[g][i]
 			}
-			// # and +/# match the same topics; that is not seen, and safe.
-			if got := covers(f, g); got != all && (got || !strings.Contains(f, "+")) {
+			if got := covers(f, g); got != all {
 				t.Errorf("covers(%q, %q) = %v, want %v", f, g, got, all)
 			}
 			if got := overlap(f, g); got != some {
@@ -100,6 +99,9 @@ func TestRightsAreGivenAndTaken(t *testing.T) {
 		{name: "wider takes in", have: []string{"read home/a", "write home/b", "read office"}, do: "allow readwrite home/#", want: []string{"read office", "readwrite home/#"}},
 		{name: "wider of one kind", have: []string{"readwrite home/a"}, do: "allow read home/#", want: []string{"readwrite home/a", "read home/#"}},
 		{name: "takes its denial away", have: []string{"deny home/lock", "readwrite home/#"}, do: "allow readwrite home/lock", want: []string{"readwrite home/#"}},
+		{name: "more than was asked", have: []string{"deny home/lock", "readwrite home/#"}, do: "allow write home/lock", refuse: "would give back more than write"},
+		{name: "no more than was asked", have: []string{"deny home/lock", "read home/#"}, do: "allow read home/lock", want: []string{"read home/#"}},
+		{name: "against every denial", have: []string{"deny +/#"}, do: "allow read #", refuse: `"deny +/#" stands`},
 		{name: "against a wider denial", have: []string{"deny home/#"}, do: "allow read home/lock", refuse: `"deny home/#" stands`},
 		{name: "above a narrower denial", have: []string{"deny home/lock"}, do: "allow read home/#", want: []string{"deny home/lock", "read home/#"}},
 		{name: "write to $SYS", do: "allow write $SYS/#", refuse: "nobody write"},
@@ -142,7 +144,7 @@ func TestRightsAreGivenAndTaken(t *testing.T) {
 }
 
 func TestTheDecidingRuleIsNamed(t *testing.T) {
-	have := rules("deny home/lock/#", "readwrite home/#", "read office/+", "read $SYS/#")
+	have := rules("deny home/lock/#", "readwrite home/#", "read office/+", "readwrite $SYS/#", "deny shed/a", "read shed/a")
 	for ask, want := range map[string]Decision{
 		"publish home/a":          {Everything, rules("readwrite home/#")},
 		"publish home":            {Everything, rules("readwrite home/#")},
@@ -155,9 +157,11 @@ func TestTheDecidingRuleIsNamed(t *testing.T) {
 		"subscribe office/#":      {Partly, rules("read office/+")},
 		"subscribe home/a/#":      {Everything, rules("readwrite home/#")},
 		"subscribe home/#":        {Partly, rules("deny home/lock/#", "readwrite home/#")},
-		"subscribe #":             {Partly, rules("deny home/lock/#", "readwrite home/#", "read office/+")},
-		"subscribe $SYS/broker":   {Everything, rules("read $SYS/#")},
+		"subscribe #":             {Partly, rules("deny home/lock/#", "deny shed/a", "readwrite home/#", "read office/+")},
+		"subscribe $SYS/broker":   {Everything, rules("readwrite $SYS/#")},
 		"subscribe garage/#":      {Nothing, nil},
+		"publish $SYS/broker/x":   {Nothing, nil},
+		"subscribe shed/+":        {Nothing, nil},
 		"subscribe home/lock/+":   {Nothing, rules("deny home/lock/#")},
 	} {
 		verb, topic, _ := strings.Cut(ask, " ")
