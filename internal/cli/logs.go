@@ -218,7 +218,7 @@ func (p *logPrinter) print(e lifecycle.LogEntry) error {
 // cannot borrow the remark: they do not come from the container itself.
 func ownCheck(text string) bool {
 	e := mosquitto.NewLogReader("").Event(mosquitto.ParseLine(text))
-	return e.Kind == mosquitto.EventRefused && e.ClientID == "mqtunnel-health" && strings.HasPrefix(e.Address, "127.0.0.1:")
+	return e.Kind == mosquitto.EventRefused && e.ClientID == mosquitto.HealthID && strings.HasPrefix(e.Address, "127.0.0.1:")
 }
 
 // elsewhere says so when the running project of this name belongs to another

@@ -65,7 +65,7 @@ func (a *App) userWatch(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	if !d.Passwords.Has(name) {
+	if !d.Passwords.Has(name) || name == mosquitto.ProbeUser {
 		return noUser(name, d)
 	}
 	project := s.settings.Project
@@ -174,17 +174,9 @@ func (w *watcher) judge(action mosquitto.Action) watched {
 	default:
 		return seen
 	}
-	if !seen.refused() || seen.decision.Extent != mosquitto.Nothing || access == mosquitto.Write && strings.HasPrefix(filter, "$SYS") {
-		return seen
+	if seen.refused() {
+		seen.allow = allowing(w.name, access, filter, seen.decision)
 	}
-	if rules := seen.decision.Rules; len(rules) > 0 && rules[0].Access == mosquitto.Deny {
-		access, filter = mosquitto.ReadWrite, rules[0].Filter // a denial of both goes as a whole
-	}
-	end := ""
-	if strings.HasPrefix(filter, "-") {
-		end = "-- " // no flag, whatever the client calls its topic
-	}
-	seen.allow = fmt.Sprintf("mqtunnel user allow %s %s %s%s", w.name, access, end, word(filter))
 	return seen
 }
 
@@ -279,6 +271,8 @@ func (w watched) verdict(name string) string {
 		text = "will be denied: "
 	}
 	switch {
+	case w.decision.Extent != mosquitto.Nothing && strings.ContainsAny(w.ClientID, "+#"):
+		text += "the broker lets a client ID with + or # use no topic"
 	case w.decision.Extent != mosquitto.Nothing:
 		text += "but the files allow it, by the rule: " + w.rules() + "; to make them those in force: mqtunnel up"
 	case len(w.decision.Rules) == 0:

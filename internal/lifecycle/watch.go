@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -30,8 +31,9 @@ type Watching struct {
 	// Began is called once, when the broker tells what clients do. whole is false where
 	// clients may be connected whom the log does not tell of any more.
 	Began func(whole bool)
-	// Each gets what clients of any user do from then on, and when the broker reads its
-	// files again. An error of it ends the watch.
+	// Each gets what clients of any user do once Began has returned, and when the broker
+	// reads its files again. The two are never called at once. An error of Each ends
+	// the watch.
 	Each func(mosquitto.Action) error
 }
 
@@ -77,6 +79,7 @@ func Watch(ctx context.Context, e WatchEngine, w Watching) error {
 			}
 			if first {
 				w.Began(f.whole)
+				f.begun.Store(true)
 			}
 		}
 	})
@@ -94,10 +97,11 @@ var ErrWatchLeft = errors.New("the broker goes on telling in its log what client
 type watchReader struct {
 	Watching
 
-	live     bool      // the lines from before the watch are over
-	whole    bool      // they told of the broker's start
-	starting bool      // or ending
-	changed  chan bool // the broker may have another configuration than before, and serves
+	begun    atomic.Bool // Began has returned
+	live     bool        // the lines from before the watch are over
+	whole    bool        // they told of the broker's start
+	starting bool        // or ending
+	changed  chan bool   // the broker may have another configuration than before, and serves
 	reader   mosquitto.DebugReader
 }
 
@@ -132,7 +136,7 @@ func (f *watchReader) take(entry LogEntry) error {
 	if action.Kind == mosquitto.ActionReloaded || mosquitto.Running(line) {
 		f.change()
 	}
-	if !told {
+	if !told || !f.begun.Load() {
 		return nil
 	}
 	return f.Each(action)
@@ -155,7 +159,7 @@ func notRunning() error {
 }
 
 // listen makes the running broker write debug lines, if it does not yet. must says
-// that there has to be one; else it says so itself when it runs again.
+// that there has to be one; else one that has ended says so itself when it runs again.
 func listen(ctx context.Context, e WatchEngine, w Watching, must bool) error {
 	if _, watching, err := heldConf(ctx, e, w.Project); err == nil && watching {
 		return nil
@@ -177,10 +181,12 @@ func listen(ctx context.Context, e WatchEngine, w Watching, must bool) error {
 	switch {
 	case ctx.Err() != nil:
 		return ctx.Err()
-	case err != nil && must:
-		return fmt.Errorf("make the broker tell what clients do: %w", err)
+	case err == nil:
+		return nil
+	case !must && startsOrRuns(ctx, e, w.Project) != nil:
+		return nil //nolint:nilerr // there will be a start, or none
 	}
-	return nil
+	return fmt.Errorf("make the broker tell what clients do: %w", err)
 }
 
 // underLock does something while nobody else is at work on the project.

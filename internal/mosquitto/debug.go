@@ -51,6 +51,7 @@ type DebugReader struct {
 	last    string     // ID of the client that connected last
 	pending Action     // what the indented lines that follow are about
 	indent  ActionKind // kind of the pending action, "" for none
+	inside  bool       // somebody connected from the broker's own container and was not told of yet
 }
 
 // The frames of debug lines around the words of clients, each at the line's own end.
@@ -137,7 +138,10 @@ func (r *DebugReader) debug(text string) (Action, bool) {
 	}
 	if rest, ok := strings.CutPrefix(text, "Sending CONNACK to "); ok {
 		r.indent = ""
-		return refusedLogin(rest)
+		return r.refusedLogin(rest)
+	}
+	if strings.HasPrefix(text, "New connection from 127.0.0.1:") {
+		r.inside = true
 	}
 	if strings.HasPrefix(text, "Received ") || strings.HasPrefix(text, "Sending SUBACK ") || strings.HasPrefix(text, "Sending UNSUBACK ") {
 		r.indent = "" // between the lines of one SUBSCRIBE, retained messages are sent and nothing is received
@@ -211,14 +215,19 @@ func (f publishFrame) read(rest string) (Action, bool) {
 }
 
 // refusedLogin reads "ID (FLAGS, CODE)" of a CONNACK. The health check of the broker's
-// container is refused every half minute, and nobody wants to know.
-func refusedLogin(rest string) (Action, bool) {
+// container is refused every half minute, and nobody wants to know; one that calls
+// itself so from elsewhere is told.
+func (r *DebugReader) refusedLogin(rest string) (Action, bool) {
 	m := connackEnd.FindStringSubmatchIndex(rest)
 	if m == nil {
 		return Action{}, false
 	}
 	a := Action{Kind: ActionRefused, ClientID: rest[:m[0]], Reason: connackReason(rest[m[2]:m[3]])}
-	return a, a.Reason != "" && a.ClientID != HealthID
+	if a.ClientID == HealthID && r.inside {
+		r.inside = false
+		return Action{}, false
+	}
+	return a, a.Reason != ""
 }
 
 // HealthID is the client ID of the broker's health check.
