@@ -54,6 +54,9 @@ type Status struct {
 // without DNS ends after half a minute.
 const lastRun = 2 * time.Minute
 
+// endTime bounds how long the Engine may take to tell how a run ended.
+const endTime = 2 * time.Second
+
 // statusLines is how much of each log's end is read for what it tells.
 const statusLines = 2000
 
@@ -166,7 +169,10 @@ func withEnd(ctx context.Context, e LogReader, d plan.Details) (plan.Details, er
 	if d.State != plan.StateRunning || d.RestartCount == 0 {
 		return d, nil
 	}
-	past, err := e.PastEvents(ctx, d.Labels[plan.LabelProject], d.StartedAt.Add(-lastRun), d.StartedAt)
+	// Where the Engine's clock was set back, the start lies ahead, and it would wait.
+	wait, cancel := context.WithTimeout(ctx, endTime)
+	defer cancel()
+	past, err := e.PastEvents(wait, d.Labels[plan.LabelProject], d.StartedAt.Add(-lastRun), d.StartedAt)
 	if err != nil {
 		return d, ctx.Err() // it helps to know, and that is all
 	}
