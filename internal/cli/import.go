@@ -310,6 +310,10 @@ func (m *migration) deposit(ctx context.Context, p plan.Project) error {
 	if m.database == nil {
 		return nil
 	}
+	// Under the lock now: what was looked at before the question may have changed.
+	if _, err := m.stopped(ctx); err != nil {
+		return err
+	}
 	done, err := lifecycle.Deposit(ctx, m.engine, p, m.database, m.options.force, m.show)
 	switch {
 	case err != nil:

@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"path"
 	"path/filepath"
 	"strings"
 
@@ -32,12 +33,12 @@ func (m *migration) data(ctx context.Context) error {
 		m.notes = append(m.notes, "the Engine does not answer, so nobody has looked whether the old broker runs, or has retained messages")
 		return nil
 	}
-	project, err := m.stopped(ctx)
-	if err != nil {
-		return err
-	}
 	broker, found, err := m.oldBroker(ctx)
 	if err != nil || m.options.noData {
+		return err
+	}
+	project, err := m.stopped(ctx)
+	if err != nil {
 		return err
 	}
 	from, err := m.find(ctx, broker, found)
@@ -67,8 +68,8 @@ func (m *migration) find(ctx context.Context, broker plan.Container, found bool)
 		m.database = s.Database
 		return s.DatabaseFrom, nil
 	}
-	if found && s.Persistence {
-		if m.database, _, err = lifecycle.DatabaseIn(ctx, m.engine, broker.ID, s.DatabasePath, migrate.MaxDatabase); err != nil {
+	if found && s.Persistence && path.IsAbs(s.DatabasePath) {
+		if m.database, _, err = m.engine.ReadFile(ctx, broker.ID, s.DatabasePath, migrate.MaxDatabase); err != nil {
 			return "", err
 		}
 	}

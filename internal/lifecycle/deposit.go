@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"path"
 	"strings"
 
 	"mqtunnel/internal/mosquitto"
@@ -26,27 +25,42 @@ type Depositor interface {
 // sees it only whole.
 const depositPath = "/mosquitto/config/import.db"
 
-// depositScript puts the file in place of the database, all or nothing, and says what
-// it did. What was there before, with the copies that the start script judges by, is
-// kept aside.
+// depositScript puts the file in place of the database and says what it did. There is a
+// database at every moment, the old or the new one, both whole. What was there before,
+// with the copies that the start script judges by, is kept aside.
 const depositScript = `set -u
 umask 077
 data=/mosquitto/data
 db=$data/mosquitto.db
+new=$data/.import.db
+aside=
 say() { echo "import: $*"; exit 0; }
+fail() {
+	rm -f "$new"
+	if [ -n "$aside" ]; then
+		[ ! -d "$aside/copies" ] || mv "$aside/copies" "$data/"
+		rm -rf "$aside"
+	fi
+	say "failed: $*"
+}
 word=done
 if [ -e "$db" ]; then
 	cmp -s "$1" "$db" && say same
 	[ "$2" = force ] || say there
-	word=moved aside=$data/before-import n=1
-	while [ -e "$aside" ]; do n=$((n + 1)) aside=$data/before-import-$n; done
-	mkdir "$aside" || say "failed: $data cannot be written"
-	if [ -d "$data/copies" ]; then mv "$data/copies" "$aside/" || say "failed: the copies stay where they are"; fi
-	mv "$db" "$aside/" || say "failed: the database stays where it is"
+	word=moved
 fi
-cp "$1" "$data/.import.db" && sync && mv -f "$data/.import.db" "$db" && sync && say $word
-rm -f "$data/.import.db"
-say "failed: $data cannot be written"
+cp "$1" "$new" && sync || fail "there is no room in $data, or it cannot be written"
+if [ "$word" = moved ]; then
+	dir=$data/before-import n=1
+	while [ -e "$dir" ]; do n=$((n + 1)) dir=$data/before-import-$n; done
+	mkdir "$dir" || fail "$data cannot be written"
+	aside=$dir
+	ln "$db" "$aside/mosquitto.db" 2>/dev/null || cp "$db" "$aside/mosquitto.db" || fail "the old database cannot be kept aside"
+	[ ! -d "$data/copies" ] || mv "$data/copies" "$aside/" || fail "the old copies cannot be kept aside"
+fi
+mv -f "$new" "$db" || fail "the new database cannot be put in place"
+sync
+say $word
 `
 
 // Deposited tells what became of a database.
@@ -56,7 +70,7 @@ type Deposited string
 const (
 	DepositDone  Deposited = "done"
 	DepositSame  Deposited = "same"  // just this one was there
-	DepositMoved Deposited = "moved" // done, and another one moved aside
+	DepositMoved Deposited = "moved" // done, and another one kept aside
 )
 
 // Deposit puts a database into the project's data volume, which it makes as up would
@@ -208,13 +222,4 @@ func lastWords(ctx context.Context, e Depositor, id string) (string, error) {
 		err = errors.New("the container ended without a word")
 	}
 	return last, err
-}
-
-// DatabaseIn reads the database of a broker out of its container, running or not, and
-// reports whether it is there.
-func DatabaseIn(ctx context.Context, e FileReader, id, name string, limit int64) ([]byte, bool, error) {
-	if !path.IsAbs(name) {
-		return nil, false, nil
-	}
-	return e.ReadFile(ctx, id, name, limit)
 }

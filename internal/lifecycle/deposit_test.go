@@ -2,6 +2,11 @@ package lifecycle
 
 import (
 	"context"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -92,5 +97,71 @@ func TestAProjectWithoutAVolumeForDataTakesNone(t *testing.T) {
 	}}}}
 	if _, m, err := dataMount(p); err == nil {
 		t.Errorf("it would go to %v", m)
+	}
+}
+
+func TestADepositThatFailsLeavesTheOldDatabaseAndItsCopies(t *testing.T) {
+	for step, shim := range map[string]string{
+		"room for the new one":  "cp\n[ \"${1##*/}\" = given ] && exit 1",
+		"the old one set aside": "ln\nexit 1\ncp\ncase $2 in */before-import/*) exit 1 ;; esac",
+		"the copies set aside":  "mv\n[ \"${1##*/}\" = copies ] && case $2 in */before-import/) exit 1 ;; esac",
+		"the new one in place":  "mv\n[ \"$1\" = -f ] && exit 1",
+	} {
+		dir, shims := t.TempDir(), t.TempDir()
+		data, given := filepath.Join(dir, "data"), filepath.Join(dir, "given")
+		if err := errors.Join(
+			os.MkdirAll(filepath.Join(data, "copies"), 0o700),
+			os.WriteFile(filepath.Join(data, "mosquitto.db"), []byte("old"), 0o600),
+			os.WriteFile(filepath.Join(data, "copies", "1"), []byte("copy"), 0o600),
+			os.WriteFile(given, []byte("new"), 0o600),
+		); err != nil {
+			t.Fatal(err)
+		}
+		name := ""
+		for line := range strings.Lines(shim) {
+			text := strings.TrimSuffix(line, "\n")
+			if text == "cp" || text == "ln" || text == "mv" {
+				name, text = text, "#!/bin/sh"
+			}
+			appendLine(t, filepath.Join(shims, name), text)
+		}
+		for _, name := range []string{"cp", "ln", "mv"} {
+			if _, err := os.Stat(filepath.Join(shims, name)); err == nil {
+				appendLine(t, filepath.Join(shims, name), "exec /bin/"+name+" \"$@\"")
+			}
+		}
+		script := strings.Replace(depositScript, "data="+mosquitto.DataPath+"\n", "data="+data+"\n", 1)
+		cmd := exec.CommandContext(t.Context(), "/bin/sh", "-c", script, "import", given, "force")
+		cmd.Env = []string{"PATH=" + shims + ":/usr/bin:/bin"}
+		out, err := cmd.CombinedOutput()
+		if err != nil || !strings.Contains(string(out), "import: failed: ") {
+			t.Errorf("%s: %v, %q", step, err, out)
+		}
+		var left []string
+		if err := filepath.WalkDir(data, func(path string, d os.DirEntry, err error) error {
+			if err == nil && !d.IsDir() {
+				text, rerr := os.ReadFile(path)
+				left, err = append(left, strings.TrimPrefix(path, data+"/")+"="+string(text)), rerr
+			}
+			return err
+		}); err != nil {
+			t.Fatal(err)
+		}
+		if want := []string{"copies/1=copy", "mosquitto.db=old"}; !slices.Equal(left, want) {
+			t.Errorf("%s: left is %q, want %q", step, left, want)
+		}
+	}
+}
+
+// appendLine adds a line to a program.
+func appendLine(t *testing.T, path, line string) {
+	t.Helper()
+	file, err := os.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o755)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = file.WriteString(line + "\n")
+	if err := errors.Join(err, file.Close()); err != nil {
+		t.Fatal(err)
 	}
 }

@@ -30,8 +30,7 @@ type Files interface {
 
 // Limits of what is read, in bytes.
 const (
-	maxText     = 1 << 20
-	maxDatabase = MaxDatabase
+	maxText = 1 << 20
 )
 
 // MaxDatabase bounds a database that is taken over, in bytes: it goes through memory.
@@ -83,7 +82,7 @@ type User struct {
 func (u User) AddTo(p *mosquitto.Passwords, acl *mosquitto.ACL) error {
 	rules, ruled := acl.Rules(u.Name)
 	same := p.SameHash(u.hash, u.Name)
-	if (p.Has(u.Name) && !same) || (ruled && !slices.Equal(rules, u.Rules)) {
+	if (p.Has(u.Name) && !same) || (ruled && !mosquitto.SameRules(rules, u.Rules)) {
 		return remedy.Errorf(remedy.Input, "remove that one, mqtunnel user remove "+u.Name+", or import into another directory",
 			"user %s is here already, with another password or other rights", u.Name)
 	}
@@ -247,7 +246,7 @@ func (r *reader) database() error {
 		return nil
 	}
 	for _, name := range r.candidates(s.DatabasePath) {
-		data, found, err := r.files.Read(name, maxDatabase)
+		data, found, err := r.files.Read(name, MaxDatabase)
 		if err != nil {
 			s.DatabaseFrom, s.DatabaseUnreadable = name, err
 			return nil //nolint:nilerr // a broker's file is often the broker's alone; there may be another way to it

@@ -193,6 +193,36 @@ func TestUsersKeepHashesAndGetTheirRights(t *testing.T) {
 	}
 }
 
+func TestNoDenialIsLost(t *testing.T) {
+	const set = "password_file passwd\nacl_file acl\n"
+	s := read(t, tree{"mosquitto.conf": set, "passwd": "phone:" + hash12 + "\n", "acl": "user phone\ntopic readwrite home/#\ntopic deny home/%c/pin\n" +
+		"pattern deny dev/%c/secret\npattern deny log-%u/x\npattern deny %u/private\n"})
+	want := []string{"readwrite home/#", "deny home/+/pin", "deny dev/+/secret", "deny +/x", "deny phone/private"}
+	var got []string
+	for _, r := range s.Users[0].Rules {
+		got = append(got, r.String())
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("rules (-want +got):\n%s", diff)
+	}
+	p, acl := &mosquitto.Passwords{}, &mosquitto.ACL{}
+	if err := s.Users[0].AddTo(p, acl); err != nil {
+		t.Fatal(err)
+	}
+	// As the file has it: denials first.
+	again, err := mosquitto.ParseACL("acl", acl.Render(false))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Users[0].AddTo(p, again); err != nil {
+		t.Errorf("the same user again: %v", err)
+	}
+	_, err = migrate.Read(tree{"mosquitto.conf": set, "passwd": "phone:" + hash12 + "\n", "acl": "user phone\ntopic readwrite #\ntopic deny a#b\n"}, "/old", own)
+	if remedy.CodeOf(err) != remedy.Input || !strings.Contains(err.Error(), "acl:3: this denial cannot be taken over") {
+		t.Errorf("a denial that no rule can say: %v", err)
+	}
+}
+
 func TestNothingElsewhereIsRead(t *testing.T) {
 	s := read(t, tree{
 		"compose.yaml":          "services:\n  mosquitto:\n    image: eclipse-mosquitto\n    volumes: ['data:/mosquitto/data', '../secret:/mosquitto/secret', '/etc:/mosquitto/etc', '${X}:/mosquitto/var']\n",
@@ -216,8 +246,8 @@ func TestADirectoryOfSomethingElseIsRefused(t *testing.T) {
 }
 
 func TestADatabaseMadeOfMessagesReadsBack(t *testing.T) {
-	data, n, err := migrate.FromRetained("1 0 6869 a\n0 1 00 live\n1 1  b c/d\n1 2 c3bc \u00fc\n")
-	if err != nil || n != 3 {
+	data, n, err := migrate.FromRetained("1 0 6869 a\n0 1 00 live\n1 1  b c/d\n1 2 c3bc \u00fc\n1 0 00 home/%count \n")
+	if err != nil || n != 4 {
 		t.Fatalf("%d messages, %v", n, err)
 	}
 	if got, err := migrate.CountRetained(data); err != nil || got != n {

@@ -21,7 +21,10 @@ func (r *reader) users() error {
 		return err
 	}
 	users := r.passwords(passwd, passwords)
-	rules := r.rules(aclName, aclText)
+	rules, err := r.rules(aclName, aclText)
+	if err != nil {
+		return err
+	}
 	if len(users)*len(rules) > maxRights {
 		return remedy.Errorf(remedy.Input, "fewer users or rules make it possible", "%s: %d rules for %d users are too many", aclName, len(rules), len(users))
 	}
@@ -99,9 +102,10 @@ type aclRule struct {
 	rule        mosquitto.Rule
 }
 
-// rules reads an ACL file. Rules of anonymous clients are left.
-func (r *reader) rules(name, text string) []aclRule {
-	var rules []aclRule
+// rules reads an ACL file. Rules of anonymous clients are left, and so are rights that
+// cannot be said; a denial that cannot be said is an error, since without it a user
+// could do more than before.
+func (r *reader) rules(name, text string) (rules []aclRule, err error) {
 	user := ""
 	for i, line := range strings.Split(text, "\n") {
 		line = strings.Trim(line, " \r")
@@ -118,26 +122,59 @@ func (r *reader) rules(name, text string) []aclRule {
 			user = rest
 		case word == "topic" && user == "":
 			r.leave(place, "rule "+rest, "it is one of anonymous clients, which mqtunnel lets in with MQTT_ALLOW_ANONYMOUS only")
-		case word == "topic", word == "pattern":
-			rule, err := parseRule(rest)
-			if err != nil {
-				r.leave(place, word+" "+rest, "%v", err)
-				continue
-			}
-			a := aclRule{place: place, user: user, pattern: word == "pattern", rule: rule}
-			if a.pattern {
-				a.user = ""
-			}
-			if why := inexpressible(a); why != "" {
-				r.leave(place, word+" "+rest, "%s", why)
-				continue
-			}
-			rules = append(rules, a)
+		case word == "topic":
+			rules, err = r.addRule(rules, aclRule{place: place, user: user}, rest)
+		case word == "pattern":
+			rules, err = r.addRule(rules, aclRule{place: place, pattern: true}, rest)
 		default:
-			r.leave(place, word, "the broker does not know that line")
+			r.leave(place, "line", "the broker does not know its first word")
+		}
+		if err != nil {
+			return nil, err
 		}
 	}
-	return rules
+	return rules, nil
+}
+
+// addRule adds what stands behind the word topic or pattern of a line, if it can be said.
+func (r *reader) addRule(rules []aclRule, a aclRule, text string) ([]aclRule, error) {
+	what := "topic " + text
+	if a.pattern {
+		what = "pattern " + text
+	}
+	var err error
+	if a.rule, err = parseRule(text); err != nil {
+		r.leave(a.place, what, "%v", err)
+		return rules, nil
+	}
+	denial, filter := a.rule.Access == mosquitto.Deny, a.rule.Filter
+	if denial {
+		a.rule.Filter = wider(filter, a.pattern)
+	}
+	why := inexpressible(a)
+	switch {
+	case why != "" && denial:
+		return nil, remedy.Errorf(remedy.Input, "correct the line in a copy of the directory, and import that", "%s: this denial cannot be taken over: %s", a.place, why)
+	case why != "":
+		r.leave(a.place, what, "%s", why)
+		return rules, nil
+	case a.rule.Filter != filter:
+		r.take(a.place, what, "as %s, which denies more", a.rule)
+	}
+	return append(rules, a), nil
+}
+
+// wider makes a denial one that rules of users can say: a level with a placeholder that
+// they cannot replace becomes every level.
+func wider(filter string, pattern bool) string {
+	levels := strings.Split(filter, "/")
+	for i, level := range levels {
+		own := pattern && level == "%u"
+		if !own && (strings.Contains(level, "%u") || strings.Contains(level, "%c")) {
+			levels[i] = "+"
+		}
+	}
+	return strings.Join(levels, "/")
 }
 
 // parseRule reads "[ACCESS] FILTER".
@@ -199,15 +236,17 @@ func (r *reader) rulesOf(rules []aclRule, user string) []mosquitto.Rule {
 
 // withoutPassword tells of rules that have nobody to go to.
 func (r *reader) withoutPassword(rules []aclRule, users []*User) {
-	var told []string
+	known, told := map[string]bool{}, map[string]bool{}
+	for _, u := range users {
+		known[u.Name] = true
+	}
 	for _, a := range rules {
-		has := slices.ContainsFunc(users, func(u *User) bool { return u.Name == a.user })
 		switch {
 		case a.pattern && len(users) == 0:
 			r.leave(a.place, "pattern "+a.rule.String(), "there are no users with a password yet; mqtunnel user add NAME --topics own is like %%u/#")
-		case a.pattern || has || slices.Contains(told, a.user):
+		case a.pattern || known[a.user] || told[a.user]:
 		default:
-			told = append(told, a.user)
+			told[a.user] = true
 			r.leave(a.place, "user "+a.user, "it has no password that can be taken; mqtunnel user add makes one")
 		}
 	}
