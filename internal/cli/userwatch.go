@@ -33,7 +33,7 @@ func (a *App) userWatchCommand() *cobra.Command {
 and publish. What the broker drops for want of rights is shown with the rule
 that decides and the command that allows it; a client of MQTT 3.1.1 is not told
 itself. Refused logins are shown of everybody, since the broker does not tell as
-whom.
+whom. For a second after a change of users nothing is shown.
 
 While it runs, the broker tells more in its log. Ctrl-C ends it and puts that
 back; where it was killed, the next mqtunnel up, restart, or change of a user
