@@ -1,7 +1,9 @@
 package lifecycle
 
 import (
+	"errors"
 	"net"
+	"syscall"
 
 	"mqtunnel/internal/plan"
 	"mqtunnel/internal/remedy"
@@ -19,6 +21,11 @@ func CheckHostPorts(p plan.Project, o plan.Observed, listen func(network, addres
 				continue
 			}
 			l, err := listen("tcp4", net.JoinHostPort(want.HostIP, want.HostPort))
+			if errors.Is(err, syscall.EADDRNOTAVAIL) {
+				return remedy.Errorf(remedy.Input,
+					"give an address of this host, or the port alone for every one of them: MQTT_LAN_LISTEN in .env",
+					"port %s cannot be published on %s, which is no address of this host", want.HostPort, want.HostIP)
+			}
 			if err != nil {
 				return remedy.Errorf(remedy.Input,
 					"see who holds it: ss -ltnp sport = :"+want.HostPort+"\nor choose another: MQTT_LAN_LISTEN=PORT in .env",

@@ -56,6 +56,7 @@ type faultSearch struct {
 	table   []knownFault
 	open    map[int]string // the first line of each row of the table that nothing has settled
 	running bool
+	above   string // the line before
 }
 
 // take goes on by one line of the broker.
@@ -68,6 +69,8 @@ func (s *faultSearch) take(line Line) {
 		settled := s.table[i].settled
 		return settled != "" && strings.HasPrefix(line.Text, settled)
 	})
+	above := s.above
+	s.above = line.Text
 	_, text := introduced(line.Text)
 	for i, known := range s.table {
 		tells := slices.ContainsFunc(known.begins, func(begin string) bool { return strings.HasPrefix(text, begin) })
@@ -79,6 +82,9 @@ func (s *faultSearch) take(line Line) {
 		}
 		if _, told := s.open[i]; !told {
 			s.open[i] = line.Text
+			if intro, _ := introduced(above); known.follows && intro != "" {
+				s.open[i] = above
+			}
 		}
 		return
 	}
@@ -106,6 +112,7 @@ type knownFault struct {
 	cause, hint string
 	topic       FaultTopic
 	settled     string // what a line begins with that tells of the next try, "" where there is none
+	follows     bool   // the line above tells why
 	// starting is true where a client can make the broker write such a line once it runs.
 	starting bool
 }
@@ -211,7 +218,7 @@ func generalFaults() []knownFault {
 			topic: FaultConfiguration, cause: "the broker does not accept a value of its configuration", hint: hintConfD,
 		},
 		{
-			begins: []string{"Error found at "}, starting: true,
+			begins: []string{"Error found at "}, starting: true, follows: true,
 			topic: FaultConfiguration, cause: "the broker does not accept its configuration", hint: hintConfD,
 		},
 		{

@@ -111,6 +111,8 @@ func TestWhatALaterSuccessSettlesIsNoFault(t *testing.T) {
 		"files that could be read later":      {[]string{starting, running, reload, passwd, opening, reload}, ""},
 		"a start that was warned":             {[]string{starting, "Error: Permission denied", running}, ""},
 		"a start that failed":                 {[]string{starting, "Error: Address already in use", "mosquitto version 2.1.2 terminating", save}, "Error: Address"},
+		"a reason in words of no table":       {[]string{"Error: 'max_packet_size' must be >= 20.", "Error found at /mosquitto/config/mqtunnel.conf:52."}, "Error: 'max_packet_size'"},
+		"no reason above":                     {[]string{starting, "Error found at /mosquitto/config/mqtunnel.conf:52."}, "Error found at"},
 		"a database that was not saved at it": {[]string{starting, running, "mosquitto version 2.1.2 terminating", save, unsaved}, "Error saving"},
 	} {
 		var lines []mosquitto.Line
