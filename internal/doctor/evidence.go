@@ -64,7 +64,8 @@ type FilesEvidence struct {
 
 	UsersErr    error    // password or ACL file
 	NewerHashes []string // users whose hash Mosquitto 2.0 does not read
-	ConfErr     error    // mosquitto/conf.d
+	ConfErr     error    // mosquitto/conf.d, or what the broker makes of it
+	Added       bool     // there are directives in mosquitto/conf.d
 	OverrideErr error    // compose.override.yaml, or what it makes of the project
 	EditedErr   error    // compose.yaml was edited by hand
 	GitWarnings []string

@@ -239,10 +239,28 @@ func judgeOverride(e *Evidence) Outcome {
 	}
 }
 
+// changed puts the changed lines of a difference before what stands around them.
+func changed(lines []string) []string {
+	isChange := func(l string) bool {
+		return strings.HasPrefix(l, "+") && !strings.HasPrefix(l, "+++") || strings.HasPrefix(l, "-") && !strings.HasPrefix(l, "---")
+	}
+	var first, rest []string
+	for _, l := range lines {
+		if isChange(l) {
+			first = append(first, l)
+		} else {
+			rest = append(rest, l)
+		}
+	}
+	return append(first, rest...)
+}
+
 func judgeComposeFile(e *Evidence) Outcome {
 	switch {
 	case e.Files.EditedErr != nil:
-		return faulty(e.Files.EditedErr)
+		o := faulty(e.Files.EditedErr)
+		o.Seen = changed(o.Seen)
+		return o
 	case e.Files.Rendered == nil:
 		return unseen("the project could not be rendered")
 	default:
@@ -296,6 +314,13 @@ func judgeInForce(e *Evidence) Outcome {
 		if !s.users {
 			cause = "environment"
 		}
+	}
+	// What up would stop at comes first.
+	switch {
+	case e.Files.ConfErr != nil:
+		cause = "conf-d"
+	case judgeLanAddress(e).Status == Failed:
+		cause = "lan-address"
 	}
 	return fault("%s", newer(e.Files, old)).
 		seen(seen...).seen(e.Files.Changes...).
@@ -377,7 +402,8 @@ func gatherFiles(ctx context.Context, s Sources, e *Evidence) {
 	text := gatherSettings(s, environ, f)
 	d, faults := render.Examine(f.Dir)
 	f.UsersErr, f.ConfErr, f.EditedErr = faults.Users, faults.Conf, faults.Compose
-	if d != nil && d.Passwords != nil {
+	f.Added = len(d.Conf) > 0
+	if d.Passwords != nil {
 		// The probe's own hash is made anew by whatever renders the project.
 		f.NewerHashes = slices.DeleteFunc(d.Passwords.OnlyNewer(), func(u string) bool { return u == mosquitto.ProbeUser })
 	}

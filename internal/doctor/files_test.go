@@ -13,7 +13,10 @@ import (
 	"mqtunnel/internal/config"
 	"mqtunnel/internal/lifecycle"
 	"mqtunnel/internal/plan"
+	"mqtunnel/internal/probe"
+	"mqtunnel/internal/remedy"
 	"mqtunnel/internal/render"
+	"mqtunnel/internal/secret"
 )
 
 // Tunnels of the tests.
@@ -134,6 +137,62 @@ func TestEveryFaultOfTheFilesIsNamedFirst(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+func TestTheChangedLinesOfComposeAreSeenFirst(t *testing.T) {
+	dir := projectDir(t, map[string]string{".env": goodEnv()})
+	e := files(t, dir)
+	text := strings.Replace(string(e.Files.Rendered.Compose), "restart: unless-stopped", "restart: always", 1)
+	if err := os.WriteFile(filepath.Join(dir, "compose.yaml"), []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	o := judgeComposeFile(files(t, dir))
+	if o.Status != Failed || len(o.Seen) < 2 || !strings.Contains(o.Seen[0], "restart: always") {
+		t.Errorf("%s: %q", o.Status, o.Seen)
+	}
+}
+
+func TestWhatUpWouldStopAtComesBeforeWhatIsNotInForce(t *testing.T) {
+	newer := func() *Evidence {
+		return &Evidence{Project: ProjectEvidence{
+			Observed: &plan.Observed{Containers: []plan.Container{{Name: "m"}}},
+			Plan:     &plan.Plan{Steps: []plan.Step{{Op: plan.CreateContainer, Subject: plan.ServiceBroker, Why: plan.WhyConfiguration}}},
+		}}
+	}
+	refused := newer()
+	refused.Files.ConfErr = remedy.Errorf(remedy.Input, "", "mosquitto/conf.d/a.conf:1: the broker refuses this line")
+	for name, c := range map[string]struct {
+		e    *Evidence
+		want string
+	}{"nothing stops it": {newer(), "environment"}, "the broker refuses a line": {refused, "conf-d"}} {
+		if o := judgeInForce(c.e); o.Status != Failed || o.Because != c.want {
+			t.Errorf("%s: %s because of %s, want %s", name, o.Status, o.Because, c.want)
+		}
+	}
+}
+
+func TestAnEnvThatCannotBeReadIsNoRefusedLogin(t *testing.T) {
+	refused := failedAt(probe.StageConnect, probe.ClassNotAuthorised)
+	e := &Evidence{Public: PublicEvidence{Hostname: "mqtt.example.com", Trips: []Trip{{Err: &refused}}}}
+	if o := judgePublicLogin(e); o.Status != Skipped {
+		t.Errorf("without settings: %+v", o)
+	}
+	e.Files.Settings = &config.Settings{ProbePassword: secret.New("x")}
+	if o := judgePublicLogin(e); o.Status != Failed {
+		t.Errorf("with settings: %+v", o)
+	}
+}
+
+func TestTheProjectOfADirectoryIsFoundWithoutItsEnv(t *testing.T) {
+	c := plan.Container{Labels: map[string]string{plan.LabelProject: "home", plan.LabelRole: plan.ServiceBroker, plan.LabelWorkingDir: "/srv/home"}}
+	f := FilesEvidence{Dir: "/srv/home", EnvMissing: true, Settings: &config.Settings{Project: defaultProject}}
+	if got := projectName(Sources{}, f, []plan.Container{c}); got != "home" {
+		t.Errorf("project %q, want the one that was made from the directory", got)
+	}
+	f.EnvMissing = false
+	if got := projectName(Sources{}, f, []plan.Container{c}); got != defaultProject {
+		t.Errorf("project %q, want the one of .env", got)
 	}
 }
 

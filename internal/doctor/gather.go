@@ -96,6 +96,9 @@ func Gather(ctx context.Context, s Sources) *Evidence {
 	}
 	_ = g.Wait() // no look returns an error, each stands in the evidence
 	held()
+	if engine != nil {
+		gatherTrial(ctx, engine, e)
+	}
 	if !known {
 		gatherPublic(ctx, s, e)
 	}

@@ -69,7 +69,11 @@ func judgeOneBroker(e *Evidence) Outcome {
 }
 
 func judgePublicLogin(e *Evidence) Outcome {
-	if set := e.Files.Settings; set != nil && set.ProbePassword.IsZero() {
+	set := e.Files.Settings
+	if set == nil {
+		return unseen("the password of mqtunnel's own account is not known: .env cannot be read")
+	}
+	if set.ProbePassword.IsZero() {
 		return unseen("mqtunnel's own account has no password yet; mqtunnel up makes one")
 	}
 	return judgeTrips(e, "public-login", func(err *probe.Error) Outcome {

@@ -183,6 +183,9 @@ func judgeBrokerUpgrade(e *Evidence) Outcome { return judgeWay(e, wayUpgrade) }
 
 func judgeProbeLogin(e *Evidence) Outcome {
 	o := judgeWay(e, wayLogin)
+	if set := e.Files.Settings; o.Status == Failed && set != nil && set.ProbePassword.IsZero() {
+		return fault("the password of mqtunnel's own account is not in .env any more").do("", "mqtunnel up")
+	}
 	if o.Status == Failed && e.Inside.Report.RoundTrip.Error.Class != probe.ClassNotAuthorised {
 		return o
 	}

@@ -15,6 +15,7 @@ import (
 	"mqtunnel/internal/lifecycle"
 	"mqtunnel/internal/mosquitto"
 	"mqtunnel/internal/plan"
+	"mqtunnel/internal/remedy"
 	"mqtunnel/internal/render"
 	"mqtunnel/internal/secret"
 )
@@ -69,6 +70,24 @@ func gatherHeld(ctx context.Context, engine Engine, e *Evidence) (add func()) {
 	}
 }
 
+// gatherTrial tries what the user has added to the broker's configuration where it is
+// newer than what runs: up would stop at a line that the broker refuses.
+func gatherTrial(ctx context.Context, engine Engine, e *Evidence) {
+	svc, known := e.wanted(thisBroker)
+	if !known || e.Project.Plan == nil || !e.Files.Added {
+		return
+	}
+	renewed := slices.ContainsFunc(e.Project.Plan.Steps, func(s plan.Step) bool {
+		return s.Op == plan.CreateContainer && s.Subject == plan.ServiceBroker && s.Why == plan.WhyConfiguration
+	})
+	if !renewed {
+		return
+	}
+	if err := lifecycle.Try(ctx, engine, e.Project.Name, svc); remedy.CodeOf(err) == remedy.Input {
+		e.Files.ConfErr = err
+	}
+}
+
 // gatherContainers looks into containers: what the broker's user can do in its own,
 // and which show a token.
 func gatherContainers(ctx context.Context, engine Engine, e *Evidence) {
@@ -89,9 +108,17 @@ const defaultProject = "mqtunnel"
 // projectName finds out which project is meant: the one that was asked for, that
 // of the files, else the one that was made from the directory.
 func projectName(s Sources, f FilesEvidence, all []plan.Container) string {
+	made := ""
+	for _, c := range all {
+		if c.Labels[plan.LabelRole] != "" && c.Labels[plan.LabelWorkingDir] == f.Dir {
+			made = c.Project()
+		}
+	}
 	switch {
 	case s.Project != "":
 		return s.Project
+	case f.EnvMissing && made != "":
+		return made // its name may have stood in .env
 	case f.Rendered != nil:
 		return f.Rendered.Project.Name
 	case f.Settings != nil:
@@ -102,10 +129,8 @@ func projectName(s Sources, f FilesEvidence, all []plan.Container) string {
 			return name
 		}
 	}
-	for _, c := range all {
-		if c.Labels[plan.LabelRole] != "" && c.Labels[plan.LabelWorkingDir] == s.Dir {
-			return c.Project()
-		}
+	if made != "" {
+		return made
 	}
 	return defaultProject
 }

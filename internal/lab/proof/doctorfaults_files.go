@@ -127,6 +127,30 @@ func fileFaults() []fault {
 			},
 			mend: by((*site).up),
 		},
+		{
+			name: "LAN address of another host, before up", code: "MQT-B03", of: []subject{ofEnv}, stage: stageFiles,
+			inject: func(_ context.Context, s *site) error { return s.set("MQTT_LAN_LISTEN", nowhere+":1883") },
+			mend:   by((*site).corrected),
+		},
+		{
+			name: "directive that the broker does not know, before up", code: "MQT-F09", of: []subject{ofConf}, stage: stageFiles,
+			inject: func(_ context.Context, s *site) error {
+				return s.write("mosquitto/conf.d/mine.conf", "no_such_directive true\n")
+			},
+			mend: func(_ context.Context, s *site) error {
+				return os.Remove(filepath.Join(s.dir, "mosquitto/conf.d/mine.conf"))
+			},
+		},
+		{
+			name: "password of the probe gone", code: "MQT-O05", of: []subject{ofEnv, ofBroker}, stage: stageFiles,
+			inject: func(_ context.Context, s *site) error { return s.set("MQTUNNEL_PROBE_PASSWORD", "") },
+			mend: func(ctx context.Context, s *site) error {
+				if err := s.up(ctx); err != nil {
+					return err
+				}
+				return s.remember()
+			},
+		},
 	}
 }
 
