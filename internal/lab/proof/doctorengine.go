@@ -5,65 +5,40 @@ import (
 	"context"
 	"errors"
 	"io"
-	"log"
 	"net"
 	"net/http"
-	"net/http/httputil"
 	"os"
 	"regexp"
 	"strconv"
 	"sync/atomic"
-	"time"
 
-	"golang.org/x/sync/errgroup"
+	"mqtunnel/internal/lab/engineproxy"
 )
 
 // engineDouble is a socket at which the Engine answers, with words of it changed.
 // It is safe for concurrent use.
 type engineDouble struct {
-	path    string
-	changes atomic.Pointer[map[string]string] // of headers and of the answers about the Engine itself
-	server  *http.Server
-	group   errgroup.Group
-}
+	*engineproxy.Proxy
 
-// versioned is the beginning of a path that names an API version.
-var versioned = regexp.MustCompile(`^/v1\.\d+/`)
+	changes atomic.Pointer[map[string]string] // of headers and of the answers about the Engine itself
+}
 
 // double makes the Engine answer at a socket with the given mode. Texts are changed
 // in its answers about itself.
 func (b *Bench) double(ctx context.Context, path string, mode os.FileMode, changes map[string]string) (*engineDouble, error) {
-	// What an Engine that has ended left behind.
-	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return nil, err
-	}
-	var lc net.ListenConfig
-	listener, err := lc.Listen(ctx, "unix", path)
-	if err != nil {
-		return nil, err
-	}
-	if err := os.Chmod(path, mode); err != nil {
-		return nil, errors.Join(err, listener.Close())
-	}
-	d := &engineDouble{path: path}
+	d := &engineDouble{}
 	d.changes.Store(&changes)
-	dial := b.Engine.Dialer()
-	proxy := &httputil.ReverseProxy{
-		FlushInterval:  -1, // logs and events come as they are
-		ErrorLog:       log.New(io.Discard, "", 0),
-		Transport:      &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return dial(ctx) }},
-		ModifyResponse: d.change,
-		Rewrite: func(r *httputil.ProxyRequest) {
-			r.Out.URL.Scheme, r.Out.URL.Host, r.Out.Host = "http", "docker", "docker"
+	var err error
+	d.Proxy, err = engineproxy.Listen(ctx, engineproxy.Options{
+		Socket: path, Mode: mode, Dial: b.Engine.Dialer(), Answer: d.change,
+		Rewrite: func(r *http.Request) {
 			if d.old() {
 				// An Engine of today may not speak what an old one is asked in.
-				r.Out.URL.Path = versioned.ReplaceAllString(r.Out.URL.Path, "/")
+				r.URL.Path = engineproxy.Unversioned(r.URL.Path)
 			}
 		},
-	}
-	d.server = &http.Server{Handler: proxy, ReadHeaderTimeout: time.Minute, ErrorLog: log.New(io.Discard, "", 0)}
-	d.group.Go(func() error { return d.server.Serve(listener) })
-	return d, nil
+	})
+	return d, err
 }
 
 // truthful ends the changes.
@@ -99,15 +74,6 @@ func (d *engineDouble) change(r *http.Response) error {
 	r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(text)), int64(len(text))
 	r.Header.Set("Content-Length", strconv.Itoa(len(text)))
 	return nil
-}
-
-// Close ends it and removes the socket.
-func (d *engineDouble) Close() error {
-	err := d.server.Close()
-	if serveErr := d.group.Wait(); !errors.Is(serveErr, http.ErrServerClosed) {
-		err = errors.Join(err, serveErr)
-	}
-	return err
 }
 
 // silent is a socket that takes connections and never answers, or none at all.
