@@ -126,6 +126,31 @@ func TestUpDecides(t *testing.T) {
 		{"either digest of the same image is the same image", func(_ *plan.Project, o *plan.Observed, _ *plan.Options) {
 			o.Images = map[string]plan.Image{"m:1": {ID: "sha256:index", Label: "sha256:manifest", Digests: []string{"sha256:manifest", "sha256:mosquitto"}}, "c:1": {ID: "sha256:cloudflared"}}
 		}, ``},
+		{"a container that was made and never joined its network is made anew", func(_ *plan.Project, o *plan.Observed, _ *plan.Options) {
+			o.Containers[1].State, o.Containers[1].Networks = plan.StateCreated, nil
+		}, `
+0 create container cloudflared: not attached to its network as bbbbbbbbbbbb_cloudflared
+1 copy files cloudflared: created [0]
+2 remove container cloudflared: not attached to its network [1]
+3 rename container cloudflared: replaces the old one as cloudflared [2 1]
+4 start container cloudflared: created [2 1 3]
+`},
+		{"a stopped container whose network was made anew cannot start", func(_ *plan.Project, o *plan.Observed, _ *plan.Options) {
+			o.Networks[0].ID, o.Containers[1].State = "net2", plan.StateExited
+			o.Containers[0].Networks = map[string]string{"mqtunnel_default": "net2"}
+		}, `
+0 create container cloudflared: not attached to its network as bbbbbbbbbbbb_cloudflared
+1 copy files cloudflared: created [0]
+2 remove container cloudflared: not attached to its network [1]
+3 rename container cloudflared: replaces the old one as cloudflared [2 1]
+4 start container cloudflared: created [2 1 3]
+`},
+		{"a container that never ran joins the network that there is", func(_ *plan.Project, o *plan.Observed, _ *plan.Options) {
+			o.Containers[1].State, o.Containers[1].Networks = plan.StateCreated, map[string]string{"mqtunnel_default": ""}
+		}, `
+0 copy files cloudflared: not running
+1 start container cloudflared: not running [0]
+`},
 		{"a network replaced behind our back replaces what hangs on the old one", func(_ *plan.Project, o *plan.Observed, _ *plan.Options) {
 			o.Networks[0].ID = "net2"
 			o.Containers = o.Containers[:1]

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"mqtunnel/internal/secret"
 )
 
 // Why a container is replaced when what it was made from is not any more what is
@@ -176,7 +178,7 @@ func diverged(s Service, o Observed, c Container) string {
 		return WhyConfiguration
 	case imageChanged(s, o, c):
 		return WhyImage
-	case c.State == StateRunning && !o.attached(s, c):
+	case !o.attached(s, c):
 		return "not attached to its network"
 	}
 	for _, m := range s.Spec.Mounts {
@@ -198,8 +200,10 @@ func imageChanged(s Service, o Observed, c Container) bool {
 	return label != img.ID && !slices.Contains(img.Digests, label)
 }
 
-// attached reports whether the container is on every network of the service,
-// on the very one that exists now.
+// attached reports whether the container is on every network of the service, on
+// the very one that exists now. One that was stopped does not start when its network
+// was made anew under the same name (seen on 20.10); one that never ran has a name
+// and no ID, and joins what there is.
 func (o Observed) attached(s Service, c Container) bool {
 	for _, want := range s.Spec.Networks {
 		id, on := c.Networks[want.Network]
@@ -231,6 +235,13 @@ func changedFiles(s Service, c Container) []string {
 		}
 	}
 	return changed
+}
+
+// Holds reports whether a service's files, as far as they were read out of its
+// container, are as wanted.
+func Holds(p Project, service string, files map[string]secret.Text) bool {
+	i := slices.IndexFunc(p.Services, func(s Service) bool { return s.Name == service })
+	return i >= 0 && len(changedFiles(p.Services[i], Container{Files: files})) == 0
 }
 
 func (p *Plan) orphans(project Project, o Observed, opt Options) {
