@@ -10,6 +10,7 @@ import (
 	"mqtunnel/internal/lifecycle"
 	"mqtunnel/internal/plan"
 	"mqtunnel/internal/probe"
+	"mqtunnel/internal/secret"
 )
 
 // Engine is the Docker Engine as far as the doctor looks at it. It changes
@@ -19,7 +20,7 @@ type Engine interface {
 	Local() bool
 	Version(ctx context.Context) (plan.EngineInfo, error)
 	All(ctx context.Context) ([]plan.Container, error)
-	Exec(ctx context.Context, id string, cmd []string) (plan.ExecResult, error)
+	Exec(ctx context.Context, id string, cmd []string, stdin secret.Text) (plan.ExecResult, error)
 	ReadFile(ctx context.Context, id, path string, limit int64) (data []byte, found bool, err error)
 }
 

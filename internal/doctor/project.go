@@ -344,7 +344,7 @@ func lookIntoBroker(ctx context.Context, engine Engine, o plan.Observed) *Broker
 		return nil
 	}
 	files := []string{mosquitto.ConfPath, mosquitto.PasswdPath, mosquitto.ACLPath}
-	res, err := engine.Exec(ctx, c.ID, append([]string{"/bin/sh", "-c", brokerScript, "look"}, files...))
+	res, err := engine.Exec(ctx, c.ID, append([]string{"/bin/sh", "-c", brokerScript, "look"}, files...), secret.Text{})
 	if err != nil || res.Code != 0 {
 		return nil
 	}

@@ -197,7 +197,7 @@ func TestExecReturnsCodeAndBothStreams(t *testing.T) {
 	b := newBench(t)
 	id := b.start(b.service("exec", "serve"))
 	b.take()
-	r, err := b.Exec(t.Context(), id, []string{"/app", "exit", "5"})
+	r, err := b.Exec(t.Context(), id, []string{"/app", "exit", "5"}, secret.Text{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -207,17 +207,24 @@ func TestExecReturnsCodeAndBothStreams(t *testing.T) {
 	if calls := b.take(); len(calls) < 3 {
 		t.Errorf("exec is traced as %v, want create, start and inspect", calls)
 	}
-	r, err = b.Exec(t.Context(), id, []string{"/app", "long", "200000"})
+	r, err = b.Exec(t.Context(), id, []string{"/app", "long", "200000"}, secret.Text{})
 	if err != nil || len(r.Output) != 64<<10 {
 		t.Errorf("Exec with much output kept %d bytes, %v", len(r.Output), err)
 	}
+	r, err = b.Exec(t.Context(), id, []string{"/app", "echo"}, secret.New("first\nsecond"))
+	if err != nil || r.Code != 0 || r.Output != "first\nsecond" {
+		t.Errorf("Exec with an input: %+v, %v", r, err)
+	}
+	if r, err = b.Exec(t.Context(), id, []string{"/app", "exit", "5"}, secret.New(strings.Repeat("unread\n", 50000))); err != nil || r.Code != 5 {
+		t.Errorf("Exec of a command that does not read its input: %d, %v", r.Code, err)
+	}
 	ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
 	defer cancel()
-	if _, err := b.Exec(ctx, id, []string{"/app", "serve"}); !errors.Is(err, context.DeadlineExceeded) {
+	if _, err := b.Exec(ctx, id, []string{"/app", "serve"}, secret.Text{}); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("Exec that outlives its context: %v", err)
 	}
-	if _, err := b.Exec(t.Context(), id, []string{"/absent"}); err == nil {
-		if r, _ := b.Exec(t.Context(), id, []string{"/absent"}); r.Code == 0 {
+	if _, err := b.Exec(t.Context(), id, []string{"/absent"}, secret.Text{}); err == nil {
+		if r, _ := b.Exec(t.Context(), id, []string{"/absent"}, secret.Text{}); r.Code == 0 {
 			t.Error("Exec of a command that does not exist: code 0")
 		}
 	}
@@ -283,6 +290,24 @@ func TestANameThatIsTakenIsAConflict(t *testing.T) {
 	if !engine.IsConflict(err) || remedy.CodeOf(err) != remedy.Input || !strings.HasPrefix(err.Error(), "create container "+one.Name+": conflict.") {
 		t.Errorf("creating under a name that is taken: %v", err)
 	}
+	one.Service.Spec.Networks, one.Labels[plan.LabelConfigHash] = nil, "h"
+	one.Name += "-hashed"
+	hashed := b.create(one)
+	if again, err := b.CreateContainer(t.Context(), one); err != nil || again != hashed {
+		t.Errorf("what a command that was stopped had made, and never ran: %s, %v, want %s", again, err, hashed)
+	}
+	one.Labels[plan.LabelConfigHash] = "other"
+	if _, err := b.CreateContainer(t.Context(), one); !engine.IsConflict(err) {
+		t.Errorf("of another configuration: %v", err)
+	}
+	one.Labels[plan.LabelConfigHash] = "h"
+	if err := b.Start(t.Context(), hashed); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.CreateContainer(t.Context(), one); !engine.IsConflict(err) {
+		t.Errorf("one that runs: %v", err)
+	}
+	one = b.service("one", "serve")
 	other := b.create(b.service("two", "serve"))
 	if err := b.Rename(t.Context(), other, one.Name); !engine.IsConflict(err) {
 		t.Errorf("renaming to a name that is taken: %v", err)

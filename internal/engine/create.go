@@ -29,7 +29,9 @@ const startInterval = time.Second
 
 // CreateContainer creates a container with everything that its service says,
 // attached to all of its networks, and returns its ID. It does not start it. If
-// a network cannot be joined the container is removed again.
+// a network cannot be joined the container is removed again. One that a command
+// which was stopped had the Engine make under the same name, of the same
+// configuration and image, and that never ran, is taken as it is.
 func (c *Client) CreateContainer(ctx context.Context, s plan.Creation) (id string, err error) {
 	docker, err := c.api(ctx)
 	if err != nil {
@@ -44,19 +46,81 @@ func (c *Client) CreateContainer(ctx context.Context, s plan.Creation) (id strin
 		return "", fmt.Errorf("create container %s: %w", s.Name, err)
 	}
 	endpoints, rest := c.endpoints(s)
-	created, err := docker.ContainerCreate(ctx, config, host,
-		&network.NetworkingConfig{EndpointsConfig: endpoints}, parsePlatform(s.Service.Platform), s.Name)
+	made, taken, err := c.create(ctx, docker, s, func() (string, error) {
+		created, err := docker.ContainerCreate(ctx, config, host,
+			&network.NetworkingConfig{EndpointsConfig: endpoints}, parsePlatform(s.Service.Platform), s.Name)
+		return created.ID, err
+	})
 	if err != nil {
 		return "", createError(s, err)
 	}
+	if taken {
+		return made, nil
+	}
 	for _, e := range rest {
-		err := docker.NetworkConnect(ctx, e.Network, created.ID, endpointSettings(s.Service, e))
+		err := docker.NetworkConnect(ctx, e.Network, made, endpointSettings(s.Service, e))
 		if err != nil {
 			err = fmt.Errorf("connect container %s to network %s: %w", s.Name, e.Network, clean(err))
-			return "", errors.Join(err, c.discard(ctx, docker, created.ID))
+			return "", errors.Join(err, c.discard(ctx, docker, made))
 		}
 	}
-	return created.ID, nil
+	return made, nil
+}
+
+// underWay bounds how long a creation that the Engine goes on with, though the
+// command that asked for it was stopped, is waited for.
+const underWay = 15 * time.Second
+
+// create creates a container, or takes the one that is there already. The Engine
+// holds a name from the moment that it begins to make a container of that name, and
+// shows the container only when it is made.
+func (c *Client) create(ctx context.Context, docker *client.Client, s plan.Creation, create func() (string, error)) (id string, taken bool, err error) {
+	until := time.Now().Add(underWay)
+	for {
+		id, err := create()
+		if err == nil || !IsConflict(err) || s.Labels[plan.LabelConfigHash] == "" {
+			return id, false, err
+		}
+		there, lookErr := docker.ContainerInspect(ctx, s.Name)
+		switch {
+		case lookErr == nil && sameCreation(there, merged(s.Service.Spec.Labels, s.Labels)):
+			if onNetworks(there, s) {
+				return there.ID, true, nil
+			}
+			if err := c.discard(ctx, docker, there.ID); err != nil {
+				return "", false, err
+			}
+		case lookErr == nil, !IsNotFound(lookErr), time.Now().After(until):
+			return "", false, err
+		}
+		if err := wait(ctx, 100*time.Millisecond); err != nil {
+			return "", false, err
+		}
+	}
+}
+
+// onNetworks reports whether a container is on all networks of its service.
+func onNetworks(c container.InspectResponse, s plan.Creation) bool {
+	for _, e := range s.Service.Spec.Networks {
+		if c.NetworkSettings == nil || c.NetworkSettings.Networks[e.Network] == nil {
+			return false
+		}
+	}
+	return true
+}
+
+// sameCreation reports whether a container never ran and carries these labels, which
+// name the project, the service, and the hashes of its configuration and image.
+func sameCreation(c container.InspectResponse, labels map[string]string) bool {
+	if c.State == nil || c.State.Status != container.StateCreated || c.Config == nil {
+		return false
+	}
+	for key, value := range labels {
+		if c.Config.Labels[key] != value {
+			return false
+		}
+	}
+	return true
 }
 
 // discard removes a half-made container, even when ctx has ended meanwhile.

@@ -3,7 +3,10 @@ package engine
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"io"
+	"syscall"
 	"time"
 
 	"github.com/docker/docker/api/types/container"
@@ -11,25 +14,29 @@ import (
 	"github.com/docker/docker/pkg/stdcopy"
 
 	"mqtunnel/internal/plan"
+	"mqtunnel/internal/secret"
 )
 
 // maxExecOutput is how much of a command's output is kept; the rest is read and
 // thrown away, so that the command does not block.
 const maxExecOutput = 64 << 10
 
-// Exec runs a command in a running container and waits for it. Output holds both
-// streams as they came, at most 64 KiB. When ctx ends the command is left alone.
-func (c *Client) Exec(ctx context.Context, id string, cmd []string) (plan.ExecResult, error) {
+// Exec runs a command in a running container and waits for it. The command gets
+// stdin as its standard input, or none where that is zero. Output holds both streams
+// as they came, at most 64 KiB. When ctx ends the command is left alone.
+func (c *Client) Exec(ctx context.Context, id string, cmd []string, stdin secret.Text) (plan.ExecResult, error) {
 	docker, err := c.api(ctx)
 	if err != nil {
 		return plan.ExecResult{}, err
 	}
 	what := fmt.Sprintf("run %s in container %s", cmd[0], short(id))
-	created, err := docker.ContainerExecCreate(ctx, id, container.ExecOptions{Cmd: cmd, AttachStdout: true, AttachStderr: true})
+	created, err := docker.ContainerExecCreate(ctx, id, container.ExecOptions{
+		Cmd: cmd, AttachStdin: !stdin.IsZero(), AttachStdout: true, AttachStderr: true,
+	})
 	if err != nil {
 		return plan.ExecResult{}, fmt.Errorf("%s: %w", what, clean(err))
 	}
-	output, err := c.attachExec(ctx, docker, created.ID)
+	output, err := c.attachExec(ctx, docker, created.ID, stdin)
 	if err != nil {
 		return plan.ExecResult{}, fmt.Errorf("%s: %w", what, clean(err))
 	}
@@ -48,8 +55,8 @@ func (c *Client) Exec(ctx context.Context, id string, cmd []string) (plan.ExecRe
 	}
 }
 
-// attachExec starts the command and reads its output to the end.
-func (c *Client) attachExec(ctx context.Context, docker *client.Client, exec string) (string, error) {
+// attachExec starts the command, gives it its input and reads its output to the end.
+func (c *Client) attachExec(ctx context.Context, docker *client.Client, exec string, stdin secret.Text) (string, error) {
 	start := time.Now()
 	stream, err := docker.ContainerExecAttach(ctx, exec, container.ExecAttachOptions{})
 	if err != nil {
@@ -64,6 +71,13 @@ func (c *Client) attachExec(ctx context.Context, docker *client.Client, exec str
 			stream.Close()
 		}
 	}()
+	if !stdin.IsZero() {
+		_, err := io.WriteString(stream.Conn, stdin.Reveal()) // it goes to the process alone
+		// A command that has read enough may have ended.
+		if err := errors.Join(err, stream.CloseWrite()); err != nil && !errors.Is(err, syscall.EPIPE) {
+			return "", &transportError{err: err}
+		}
+	}
 	var output bounded
 	if _, err := stdcopy.StdCopy(&output, &output, stream.Reader); err != nil {
 		if ctx.Err() != nil {

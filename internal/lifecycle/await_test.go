@@ -256,7 +256,7 @@ func settledStages(h *house) {
 func longLog(h *house) {
 	t := h.t
 	_, err := h.e.Exec(t.Context(), h.id(plan.ServiceBroker), []string{"sh", "-c", fmt.Sprintf(
-		"i=0; while [ $i -lt %d ]; do mosquitto_sub -h 127.0.0.1 -p 1883 -i filler -t x -E -W 5 >/dev/null 2>&1; i=$((i+1)); done", keptLines/2+20)})
+		"i=0; while [ $i -lt %d ]; do mosquitto_sub -h 127.0.0.1 -p 1883 -i filler -t x -E -W 5 >/dev/null 2>&1; i=$((i+1)); done", keptLines/2+20)}, secret.Text{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -17,7 +17,7 @@ import (
 // Demonstrator is the Engine as far as a demonstration needs it.
 type Demonstrator interface {
 	Prober
-	Exec(ctx context.Context, id string, cmd []string) (plan.ExecResult, error)
+	Exec(ctx context.Context, id string, cmd []string, stdin secret.Text) (plan.ExecResult, error)
 }
 
 // Attempt is what a user is to try: to publish to the topic, or to subscribe to it.
@@ -29,8 +29,8 @@ type Attempt struct {
 
 // Where the clients of a demonstration find their options.
 const (
-	asUser    = loginDir + "/as-user"
-	asWitness = loginDir + "/as-witness"
+	asUser    = "/mosquitto/config/as-user"
+	asWitness = "/mosquitto/config/as-witness"
 )
 
 // Demonstrate lets the user do it on a broker of its own, in a throw-away container
@@ -135,5 +135,5 @@ func retain(ctx context.Context, e Demonstrator, id, dir, topic string) error {
 // speak runs one of Mosquitto's clients with the options of an account.
 func speak(ctx context.Context, e Demonstrator, id, dir string, command ...string) (plan.ExecResult, error) {
 	const as = `XDG_CONFIG_HOME=$1; export XDG_CONFIG_HOME; shift; exec "$@"`
-	return e.Exec(ctx, id, append([]string{"sh", "-c", as, "sh", dir}, command...))
+	return e.Exec(ctx, id, append([]string{"sh", "-c", as, "sh", dir}, command...), secret.Text{})
 }

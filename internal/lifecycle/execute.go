@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"mqtunnel/internal/plan"
+	"mqtunnel/internal/secret"
 )
 
 // Actor is the Engine as far as a plan needs it. Every call is safe for
@@ -27,7 +28,7 @@ type Actor interface {
 	Stop(ctx context.Context, id string, grace *time.Duration) error
 	Remove(ctx context.Context, id string, volumes bool) error
 	Rename(ctx context.Context, id, name string) error
-	Exec(ctx context.Context, id string, cmd []string) (plan.ExecResult, error)
+	Exec(ctx context.Context, id string, cmd []string, stdin secret.Text) (plan.ExecResult, error)
 	Logs(ctx context.Context, id string, o plan.LogOptions, each func(plan.LogLine) error) error
 }
 

@@ -21,6 +21,7 @@ type recorder struct {
 	began time.Time
 	fails map[string]error // by call
 	exec  func(cmd []string) (plan.ExecResult, error)
+	input string                                                                            // of the last command
 	logs  func(ctx context.Context, o plan.LogOptions, each func(plan.LogLine) error) error // nil cannot be read
 
 	mu    sync.Mutex
@@ -107,10 +108,11 @@ func (r *recorder) Rename(ctx context.Context, id, name string) error {
 	return r.call(ctx, "rename %s to %s", id, name)
 }
 
-func (r *recorder) Exec(ctx context.Context, id string, cmd []string) (plan.ExecResult, error) {
+func (r *recorder) Exec(ctx context.Context, id string, cmd []string, stdin secret.Text) (plan.ExecResult, error) {
 	if err := r.call(ctx, "exec in %s: %s", id, strings.Join(cmd, " ")); err != nil {
 		return plan.ExecResult{}, err
 	}
+	r.input = stdin.Reveal() // to compare
 	if r.exec == nil {
 		return plan.ExecResult{}, nil
 	}

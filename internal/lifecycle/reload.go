@@ -9,6 +9,7 @@ import (
 
 	"mqtunnel/internal/mosquitto"
 	"mqtunnel/internal/plan"
+	"mqtunnel/internal/secret"
 )
 
 // Reload puts files into a running broker and makes it read them again. An
@@ -32,7 +33,7 @@ func Reload(ctx context.Context, a Actor, id string, files []plan.File) error {
 		return err
 	}
 	last, legible := lastLine(ctx, a, id)
-	res, err := a.Exec(ctx, id, []string{"sh", "-c", script.String()})
+	res, err := a.Exec(ctx, id, []string{"sh", "-c", script.String()}, secret.Text{})
 	if err != nil {
 		return fmt.Errorf("move the new files: %w", err)
 	}

@@ -2,10 +2,7 @@ package lifecycle
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"path"
-	"strings"
 	"time"
 
 	"mqtunnel/internal/mosquitto"
@@ -60,30 +57,21 @@ func ChangeUsers(ctx context.Context, a Actor, id string, p plan.Project, login 
 	return nil
 }
 
-// loginDir is where the client in the broker's container finds its options; the
-// password is in a file there and in no argument list. The directory belongs to
-// the broker's user, who alone can remove the file again: one that an upload
-// makes belongs to root.
-const loginDir = "/mosquitto/config"
+// loginScript logs in with options that the client takes from its standard input,
+// as it reads them from a file otherwise: nothing that holds the password stays,
+// whatever interrupts it, and no argument list shows it.
+const loginScript = `d=/tmp/mqtunnel-login
+mkdir -p $d && ln -sf /dev/stdin $d/mosquitto_sub &&
+	head -n 5 | XDG_CONFIG_HOME=$d mosquitto_sub -t mqtunnel/login -E -W 3`
 
-// proveLogin logs in inside the broker's container until the broker accepts, and
-// removes the credentials again.
-func proveLogin(ctx context.Context, a Actor, id string, login Login) (err error) {
+// proveLogin logs in inside the broker's container until the broker accepts.
+func proveLogin(ctx context.Context, a Actor, id string, login Login) error {
 	ctx, cancel := context.WithTimeout(ctx, reloadTime)
 	defer cancel()
-	options := fmt.Sprintf("-h 127.0.0.1\n-p 1883\n-u %s\n-P %s\n-i %s\n", login.User, login.Password.Reveal(), mosquitto.LoginID) // the client reads it from a file
-	file := plan.File{
-		Path: path.Join(loginDir, "mosquitto_sub"), UID: mosquitto.UID, GID: mosquitto.GID, Mode: 0o600,
-		Content: secret.New(options),
-	}
-	// Also when the upload failed: it may have got as far as the file.
-	defer func() { err = errors.Join(err, removeFile(ctx, a, id, file.Path)) }()
-	if err := a.CopyFiles(ctx, id, []plan.File{file}); err != nil {
-		return err
-	}
-	const once = "XDG_CONFIG_HOME=" + loginDir + " mosquitto_sub -t mqtunnel/login -E -W 3"
+	// Five lines, which only the client reads.
+	options := secret.New(fmt.Sprintf("-h 127.0.0.1\n-p 1883\n-u %s\n-P %s\n-i %s\n", login.User, login.Password.Reveal(), mosquitto.LoginID))
 	for {
-		res, err := a.Exec(ctx, id, []string{"sh", "-c", once})
+		res, err := a.Exec(ctx, id, []string{"sh", "-c", loginScript}, options)
 		if err != nil {
 			return err
 		}
@@ -91,24 +79,10 @@ func proveLogin(ctx context.Context, a Actor, id string, login Login) (err error
 			return nil
 		}
 		if perr := pause(ctx, 100*time.Millisecond); perr != nil {
-			// What the client wrote may quote the file that the password is in.
+			// What the client wrote may quote the options that the password is in.
 			return fmt.Errorf("the broker does not let user %s in: exit %d", login.User, res.Code)
 		}
 	}
-}
-
-// removeFile removes a file inside a container, also when the caller gave up.
-func removeFile(ctx context.Context, a Actor, id, name string) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), reloadTime)
-	defer cancel()
-	res, err := a.Exec(ctx, id, []string{"rm", "-f", name})
-	if err == nil && res.Code != 0 {
-		err = fmt.Errorf("exit %d: %s", res.Code, strings.TrimSpace(res.Output))
-	}
-	if err != nil {
-		return fmt.Errorf("remove %s: %w", name, err)
-	}
-	return nil
 }
 
 // HeldFiles reads the named files out of a container, as far as they are there.

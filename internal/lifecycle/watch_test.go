@@ -13,6 +13,7 @@ import (
 	"mqtunnel/internal/lab/labtest"
 	"mqtunnel/internal/mosquitto"
 	"mqtunnel/internal/plan"
+	"mqtunnel/internal/secret"
 )
 
 // watched is a broker of the test's own that somebody watches.
@@ -89,7 +90,7 @@ func (w *watched) take(a mosquitto.Action) error {
 // knock comes by as somebody without a password, and reports whether that was seen.
 func (w *watched) knock(id string) bool {
 	w.t.Helper()
-	_, err := w.Exec(w.t.Context(), w.broker.ID, []string{"mosquitto_pub", "-h", "127.0.0.1", "-i", id, "-t", "a", "-m", "x"})
+	_, err := w.Exec(w.t.Context(), w.broker.ID, []string{"mosquitto_pub", "-h", "127.0.0.1", "-i", id, "-t", "a", "-m", "x"}, secret.Text{})
 	w.must(err)
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -4,6 +4,7 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"strconv"
@@ -34,6 +35,8 @@ func main() {
 			}
 			fmt.Printf("%s %d:%d %o\n", path, s.Uid, s.Gid, s.Mode&0o7777)
 		}
+	case "echo": // its input
+		_, _ = io.Copy(os.Stdout, os.Stdin)
 	case "exit":
 		fmt.Println("to stdout")
 		fmt.Fprintln(os.Stderr, "to stderr")
