@@ -113,7 +113,7 @@ func (s *doctorRun) restartConnector(ctx context.Context) error {
 		return err
 	}
 	pl := plan.RestartServices(rendered.Project, observed, []string{plan.ServiceConnector})
-	if err := goesOn(lifecycle.Execute(ctx, s.engine, rendered.Project, nil, pl, s.show)); err != nil {
+	if err := left(lifecycle.Execute(ctx, s.engine, rendered.Project, nil, pl, s.show), leftHalfway); err != nil {
 		return err
 	}
 	return s.settle(ctx, rendered.Project, true)

@@ -60,7 +60,7 @@ func (a *App) down(ctx context.Context, o downOptions) error {
 	project := plan.Project{Name: s.settings.Project, Dir: s.dir}
 	observed, err := s.engine.Observe(ctx, plan.Query{Project: project.Name})
 	if err != nil {
-		return err
+		return left(err, leftNothing)
 	}
 	if err := lifecycle.CheckOwner(project, observed, o.adopt); err != nil {
 		return err
@@ -80,9 +80,9 @@ func (a *App) down(ctx context.Context, o downOptions) error {
 		}
 	}
 	if err := lifecycle.Sweep(ctx, s.engine, project.Name, true); err != nil {
-		return err
+		return left(err, leftHalfway)
 	}
-	if err := goesOn(lifecycle.Execute(ctx, s.engine, project, nil, pl, s.show)); err != nil {
+	if err := left(lifecycle.Execute(ctx, s.engine, project, nil, pl, s.show), leftHalfway); err != nil {
 		return stillUsed(err)
 	}
 	s.progress.End()

@@ -82,7 +82,7 @@ func (a *App) up(ctx context.Context, o upOptions) error {
 	defer release()
 	u := &upRun{session: s, options: o}
 	if err := u.prepare(ctx); err != nil {
-		return err
+		return left(err, leftNothing)
 	}
 	if o.dryRun {
 		a.printPlan(u.plan)
@@ -92,8 +92,11 @@ func (a *App) up(ctx context.Context, o upOptions) error {
 		return err
 	}
 	release()
-	return u.finish(ctx, to)
+	return left(u.finish(ctx, to), leftRunning)
 }
+
+// leftRunning is what is left when the wait for a message is broken off.
+const leftRunning = "the containers are left running; mqtunnel up looks again whether a message flows"
 
 // upRun is one up at work.
 type upRun struct {
@@ -288,13 +291,19 @@ func (u *upRun) run(ctx context.Context) error {
 		u.note("nothing to change: the containers are as they should be")
 		return nil
 	}
-	return goesOn(lifecycle.Execute(ctx, u.engine, u.rendered.Project, u.images, u.plan, u.show))
+	return left(lifecycle.Execute(ctx, u.engine, u.rendered.Project, u.images, u.plan, u.show), leftHalfway)
 }
 
-// goesOn adds to an interruption that what was done stays.
-func goesOn(err error) error {
-	if errors.Is(err, context.Canceled) {
-		return &remedy.Error{Code: remedy.Interrupted, Err: err, Hint: "what was done so far stays; run the same command again to go on"}
+// leftNothing is what is left when a command is broken off before it did anything.
+const leftNothing = "nothing was changed"
+
+// leftHalfway is what is left when a plan is broken off.
+const leftHalfway = "what was done so far stays; run the same command again to go on"
+
+// left adds to an interruption what is left.
+func left(err error, what string) error {
+	if errors.Is(err, context.Canceled) && remedy.HintOf(err) == "" {
+		return &remedy.Error{Code: remedy.Interrupted, Err: err, Hint: what}
 	}
 	return err
 }

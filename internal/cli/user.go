@@ -58,7 +58,7 @@ func (a *App) userAdd(ctx context.Context, name string, topics []string, choice 
 		return err
 	}
 	if len(topics) == 0 {
-		if err := a.unknownUser(name); err != nil {
+		if err := a.unknownUser(ctx, name); err != nil {
 			return err
 		}
 		if !a.interactive() {
@@ -105,10 +105,10 @@ func existing(name string) error {
 }
 
 // unknownUser refuses a name that is taken, before anything is asked.
-func (a *App) unknownUser(name string) error {
+func (a *App) unknownUser(ctx context.Context, name string) error {
 	d, err := a.directory()
 	if err == nil && d.Passwords.Has(name) {
-		return existing(name)
+		return errors.Join(existing(name), a.catchUp(ctx))
 	}
 	return err
 }
@@ -154,11 +154,11 @@ func (a *App) userRemoveCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if !d.Passwords.Has(name) && !slices.Contains(d.ACL.Users(), name) {
-				return noUser(name, d)
-			}
-			if err := a.confirm(cmd.Context(), "User "+display.Safe(name)+" is removed and disconnected.", yes); err != nil {
-				return err
+			// One who is not there is refused without a question.
+			if d.Passwords.Has(name) || slices.Contains(d.ACL.Users(), name) {
+				if err := a.confirm(cmd.Context(), "User "+display.Safe(name)+" is removed and disconnected.", yes); err != nil {
+					return err
+				}
 			}
 			change := userChange{name: name, verb: "removed"}
 			change.edit = func(d *render.Directory, _ secret.Text) error {

@@ -40,6 +40,7 @@ func (a *App) changeUser(ctx context.Context, change userChange, choice password
 		return err
 	}
 	if err := change.edit(preview, mosquitto.NewPassword()); err != nil {
+		s.catchUp(ctx)
 		return err
 	}
 	var password secret.Text
@@ -56,7 +57,7 @@ func (a *App) changeUser(ctx context.Context, change userChange, choice password
 	defer release()
 	live, err := s.applyUser(ctx, change, password)
 	if err != nil {
-		return err
+		return left(err, leftNothing)
 	}
 	s.progress.End()
 	a.userResult(ctx, s, change, live, password, made)
@@ -151,7 +152,7 @@ func (s *session) applyUser(ctx context.Context, change userChange, password sec
 	}
 	login := lifecycle.Login{User: change.name, Password: password}
 	if !change.login {
-		login = lifecycle.Login{User: mosquitto.ProbeUser, Password: s.settings.ProbePassword}
+		login = s.probeLogin()
 	}
 	if err := lifecycle.ChangeUsers(ctx, s.engine, broker.ID, after.Project, login); err != nil {
 		return false, s.notInEffect(ctx, change, err, before, broker)
@@ -160,6 +161,71 @@ func (s *session) applyUser(ctx context.Context, change userChange, password sec
 		s.warn(err.Error()) // the change is in effect
 	}
 	return true, nil
+}
+
+// catchUp finishes what a command that was stopped has left: what is refused now
+// because the files have it already may not stand in all of them, nor be in effect.
+// It is no part of the command's own work, so that a failure is a warning.
+func (s *session) catchUp(ctx context.Context) {
+	if !s.rendered() || s.settings.ProbePassword.IsZero() || s.connect(ctx) != nil {
+		return
+	}
+	release, err := s.lock(ctx)
+	if err == nil {
+		defer release()
+		err = s.finishChange(ctx)
+	}
+	if err != nil && ctx.Err() == nil {
+		s.warn("the users in the files may not be those of the running broker: " + err.Error())
+	}
+}
+
+// catchUp is the session's, for a command that has nothing to do itself.
+func (a *App) catchUp(ctx context.Context) error {
+	s, err := a.here()
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	s.catchUp(ctx)
+	return nil
+}
+
+// finishChange writes the files that follow from the users', and puts these into a
+// running broker that holds other ones.
+func (s *session) finishChange(ctx context.Context) error {
+	d, err := render.ReadDirectory(s.dir)
+	if err != nil {
+		return err
+	}
+	if err := s.notEdited(ctx, d); err != nil {
+		return err
+	}
+	r, err := s.renderFrom(ctx, d, false)
+	if err != nil {
+		return err
+	}
+	broker, running, err := s.broker(ctx, r.Project)
+	if err != nil {
+		return err
+	}
+	if err := r.Write(s.dir); err != nil || !running {
+		return err
+	}
+	held, err := lifecycle.HeldFiles(ctx, s.engine, broker.ID, []string{render.PasswdPath, render.ACLPath})
+	if err != nil || plan.Holds(r.Project, plan.ServiceBroker, held) {
+		return err
+	}
+	if err := lifecycle.ChangeUsers(ctx, s.engine, broker.ID, r.Project, s.probeLogin()); err != nil {
+		return err
+	}
+	s.note("an earlier change had not reached the broker; it is in effect now")
+	return nil
+}
+
+// probeLogin is the account by which a broker proves that it has read its files.
+func (s *session) probeLogin() lifecycle.Login {
+	return lifecycle.Login{User: mosquitto.ProbeUser, Password: s.settings.ProbePassword}
 }
 
 // notEdited refuses a Compose file that a person edited. Only then the project as it is
@@ -188,8 +254,11 @@ func (s *session) notInEffect(ctx context.Context, change userChange, err error,
 	if failed != nil {
 		return errors.Join(err, failed)
 	}
-	return errors.Join(err, before.Write(s.dir), lifecycle.ChangeUsers(context.WithoutCancel(ctx), s.engine, broker.ID, before.Project,
-		lifecycle.Login{User: mosquitto.ProbeUser, Password: s.settings.ProbePassword}))
+	failed = errors.Join(before.Write(s.dir), lifecycle.ChangeUsers(context.WithoutCancel(ctx), s.engine, broker.ID, before.Project, s.probeLogin()))
+	if failed != nil {
+		return errors.Join(err, fmt.Errorf("take the change back: %w", failed))
+	}
+	return left(err, "the change was taken back")
 }
 
 // runningBroker finds the project's broker, if the Engine is there and it runs.
@@ -202,6 +271,11 @@ func (s *session) runningBroker(ctx context.Context, p plan.Project) (plan.Conta
 		}
 		return plan.Container{}, false, err
 	}
+	return s.broker(ctx, p)
+}
+
+// broker finds the project's broker on an Engine that answers, and whether it runs.
+func (s *session) broker(ctx context.Context, p plan.Project) (_ plan.Container, running bool, err error) {
 	o, err := s.engine.Observe(ctx, plan.Query{Project: p.Name})
 	if err != nil {
 		return plan.Container{}, false, err

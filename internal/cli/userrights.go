@@ -93,7 +93,7 @@ func (a *App) changeRights(
 	}
 	if !changed {
 		fmt.Fprintf(a.Out, "user %s has these rights already: %s\n", name, rightsOf(name, after))
-		return nil
+		return a.catchUp(ctx)
 	}
 	if err := a.changeUser(ctx, change, passwordChoice{}); err != nil {
 		return err
