@@ -51,6 +51,8 @@ func All() []Proof {
 		{"users-bad-file", "A damaged file of the users is refused with line and cause, and no running broker sees it.", 50 * time.Second, usersBadFile},
 		{"users-10000", "With 10,000 users the commands stay quick, and so does the broker.", time.Minute, usersMany},
 		{"import-original", "A hand-made project moves here with its retained messages and users, and stays as it was.", 80 * time.Second, importOriginal},
+		{"converge", "Whatever stops a command at whatever call, the same command run again comes to the same end.", 14 * time.Minute, converge},
+		{"interrupt", "Ctrl-C stops a command at once at whatever call, and says what is left.", 6 * time.Minute, interrupt},
 		{"doctor-sample", "Of a few faults doctor names each first, and none once it is mended.", 50 * time.Second, doctorSample},
 		{"doctor-time", "doctor answers within 2 s on a healthy project, and never hangs.", 70 * time.Second, doctorTime},
 		{"doctor-quiet", "On a healthy project doctor finds nothing, fresh or busy.", 4 * time.Minute, doctorQuiet},
@@ -72,7 +74,8 @@ type Bench struct {
 	Engine *client.Client
 	// Cloudflared is the path of a real cloudflared, "" for the stand-in.
 	Cloudflared string
-	// Faults names the faults that doctor is tried on, none for all.
+	// Faults names the faults that doctor is tried on, or the commands that are
+	// disturbed, none for all.
 	Faults []string
 	// Seed is what pairs of faults are drawn with, 0 for another one each time.
 	Seed uint64
@@ -110,6 +113,8 @@ type command struct {
 	stdin string
 	path  string
 	args  []string
+	// started, if set, gets the program as soon as it runs.
+	started func(*exec.Cmd)
 }
 
 // run runs a program to its end. One that could not be run is an error, and so is
@@ -128,7 +133,14 @@ func (b *Bench) run(ctx context.Context, c command) (result, error) {
 	cmd.Stdout, cmd.Stderr = &out, &errOut
 	cmd.WaitDelay = endDelay
 	grouped(cmd)
-	err := cmd.Run()
+	err := cmd.Start()
+	if err != nil {
+		return result{}, err
+	}
+	if c.started != nil {
+		c.started(cmd)
+	}
+	err = cmd.Wait()
 	if ctx.Err() != nil {
 		return result{}, errors.Join(ctx.Err(), endGroup(cmd))
 	}
