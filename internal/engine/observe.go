@@ -88,12 +88,40 @@ func (c *Client) Probes(ctx context.Context) ([]plan.Container, error) {
 	return c.list(ctx, "list probes", filters.Arg("label", plan.LabelProbe))
 }
 
+// projectContainers lists the project's containers. One that the Engine is making at
+// this moment, for a command that was stopped, is waited for: it is listed before it
+// is there for any other call, and before its networks are known (seen on 20.10).
 func (c *Client) projectContainers(ctx context.Context, project string) ([]plan.Container, error) {
-	list, err := c.list(ctx, "list containers of project "+project, filters.Arg("label", plan.LabelProject+"="+project))
-	if err != nil {
-		return nil, err
+	until := time.Now().Add(underWay)
+	for {
+		list, err := c.list(ctx, "list containers of project "+project, filters.Arg("label", plan.LabelProject+"="+project))
+		if err != nil {
+			return nil, err
+		}
+		list = slices.DeleteFunc(list, func(ct plan.Container) bool { return ct.Labels[plan.LabelOneoff] == "True" })
+		made, err := c.made(ctx, list)
+		if err != nil || made || time.Now().After(until) {
+			return list, err
+		}
+		if err := wait(ctx, 100*time.Millisecond); err != nil {
+			return nil, err
+		}
 	}
-	return slices.DeleteFunc(list, func(ct plan.Container) bool { return ct.Labels[plan.LabelOneoff] == "True" }), nil
+}
+
+// made reports whether all containers are there for other calls than a list.
+func (c *Client) made(ctx context.Context, list []plan.Container) (bool, error) {
+	for _, ct := range list {
+		if ct.State != plan.StateCreated {
+			continue
+		}
+		if _, err := c.Inspect(ctx, ct.ID); IsNotFound(err) {
+			return false, nil
+		} else if err != nil {
+			return false, err
+		}
+	}
+	return true, nil
 }
 
 // foreign lists containers that hold one of the names and are not among the

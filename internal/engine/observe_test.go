@@ -1,11 +1,13 @@
 package engine_test
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sync/errgroup"
 
 	"mqtunnel/internal/plan"
 	"mqtunnel/internal/remedy"
@@ -75,6 +77,35 @@ func TestAProjectWithNothingToDoIsObservedInTwoCalls(t *testing.T) {
 	img, found, err := b.Image(t.Context(), imageRef, "")
 	if err != nil || !found || img.ID != o.Containers[0].ImageID || img.OS != "linux" || !slices.Equal(img.ExposedPorts, []string{"9001/tcp"}) {
 		t.Errorf("Image = %+v, %v, %v", img, found, err)
+	}
+}
+
+func TestAContainerThatIsBeingMadeIsWaitedFor(t *testing.T) {
+	b := newBench(t)
+	var group errgroup.Group
+	group.Go(func() error {
+		for i := range 10 {
+			if _, err := b.CreateContainer(t.Context(), b.service(fmt.Sprintf("s%d", i), "serve")); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	for seen := 0; seen < 10; {
+		o, err := b.Observe(t.Context(), plan.Query{Project: b.project})
+		if err != nil {
+			t.Error(err)
+			break
+		}
+		seen = len(o.Containers)
+		for _, c := range o.Containers {
+			if _, err := b.Inspect(t.Context(), c.ID); err != nil {
+				t.Errorf("of %d containers that were observed one cannot be used: %v", seen, err)
+			}
+		}
+	}
+	if err := group.Wait(); err != nil {
+		t.Error(err)
 	}
 }
 
