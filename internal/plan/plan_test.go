@@ -104,6 +104,17 @@ func TestUpDecides(t *testing.T) {
 		}, `
 0 unpause container cloudflared: paused
 `},
+		{"one that the Engine starts again and again is left to it", func(_ *plan.Project, o *plan.Observed, _ *plan.Options) {
+			o.Containers[0].State = plan.StateRestarting
+		}, ``},
+		{"one that is started again and again gets changed files while it is stopped", func(_ *plan.Project, o *plan.Observed, _ *plan.Options) {
+			o.Containers[0].State = plan.StateRestarting
+			o.Containers[0].Files = map[string]secret.Text{"/mosquitto/config/passwd": secret.New("b:2")}
+		}, `
+0 stop container mosquitto: passwd changed
+1 copy files mosquitto: passwd changed [0]
+2 start container mosquitto: passwd changed [1]
+`},
 		{"a dead container is replaced", func(_ *plan.Project, o *plan.Observed, _ *plan.Options) {
 			o.Containers[1].State = plan.StateDead
 			o.Containers[1].Name = "0123456789ab_cloudflared"

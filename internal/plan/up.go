@@ -86,9 +86,17 @@ func (p *Plan) upService(s Service, o Observed, opt Options, deps []int) {
 	switch keep.State {
 	case StatePaused:
 		p.add(Step{Op: Unpause, Subject: s.Name, Why: "paused", ID: keep.ID, After: append(gone, renamed)})
-	case StateRunning, StateRestarting:
+	case StateRunning:
 		if changed := changedFiles(s, *keep); len(changed) > 0 {
 			p.add(Step{Op: Reload, Subject: s.Name, Why: strings.Join(changed, ", ") + " changed", ID: keep.ID, After: append(gone, renamed)})
+		}
+	case StateRestarting:
+		// It may end for what is wrong with its files, and nothing can be run in it.
+		if changed := changedFiles(s, *keep); len(changed) > 0 {
+			why := strings.Join(changed, ", ") + " changed"
+			stopped := p.add(Step{Op: Stop, Subject: s.Name, Why: why, ID: keep.ID, After: append(gone, renamed)})
+			filled := p.add(Step{Op: CopyFiles, Subject: s.Name, Why: why, ID: keep.ID, After: []int{stopped}})
+			p.add(Step{Op: Start, Subject: s.Name, Why: why, ID: keep.ID, After: []int{filled}})
 		}
 	default:
 		filled := p.add(Step{Op: CopyFiles, Subject: s.Name, Why: "not running", ID: keep.ID, After: gone})
