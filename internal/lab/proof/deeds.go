@@ -57,11 +57,8 @@ func deeds() []*deed {
 			return append([]string{"up", "--timeout", "60s", "--connect-to", p.lab.ConnectTo(p.host)}, more...)
 		}
 	}
-	restart := func(more ...string) func(*patient) []string {
-		return func(p *patient) []string {
-			return append([]string{"restart", "--timeout", "60s", "--connect-to", p.lab.ConnectTo(p.host)}, more...)
-		}
-	}
+	// How a wait is broken off is seen with the first of them.
+	started := up("--no-wait")
 	fixed := func(args ...string) func(*patient) []string { return func(*patient) []string { return args } }
 	user := func(verb string, more ...string) func(*patient) []string {
 		return func(p *patient) []string { return append([]string{"user", verb, p.user()}, more...) }
@@ -69,19 +66,21 @@ func deeds() []*deed {
 	runs := func(p *patient, ctx context.Context) error { return p.ensure(ctx, running) }
 	return []*deed{
 		{name: "up from nothing", args: up(), prepare: (*patient).nothing, leaves: bare, holds: (*patient).anything},
-		{name: "up after down", args: up(), prepare: (*patient).stopped, leaves: running, holds: (*patient).data},
-		{name: "up with another configuration", args: up(), prepare: (*patient).newConfiguration, leaves: running, holds: (*patient).configuration},
-		{name: "up with another token", args: up(), prepare: (*patient).newToken, leaves: running, holds: (*patient).data},
-		{name: "up with a moved tag", args: up(), prepare: (*patient).newImage, leaves: running, holds: (*patient).data},
-		{name: "up after docker stop", args: up(), prepare: (*patient).stoppedByHand, leaves: running, holds: (*patient).data},
-		{name: "up --force-recreate", args: up("--force-recreate"), prepare: runs, leaves: running, holds: (*patient).data},
 		{name: "up with nothing to do", args: up(), prepare: runs, leaves: running, holds: (*patient).data},
-		{name: "restart", args: restart(), prepare: runs, leaves: running, holds: (*patient).data},
-		{name: "restart cloudflared", args: restart("cloudflared"), prepare: runs, leaves: running, holds: (*patient).data},
+		{name: "up after down", args: started, prepare: (*patient).stopped, leaves: running, holds: (*patient).data},
+		{name: "up with another configuration", args: started, prepare: (*patient).newConfiguration, leaves: running, holds: (*patient).configuration},
+		{name: "up with another token", args: started, prepare: (*patient).newToken, leaves: running, holds: (*patient).data},
+		{name: "up with a moved tag", args: started, prepare: (*patient).newImage, leaves: running, holds: (*patient).data},
+		{name: "up after docker stop", args: started, prepare: (*patient).stoppedByHand, leaves: running, holds: (*patient).data},
+		{name: "up --force-recreate", args: up("--no-wait", "--force-recreate"), prepare: runs, leaves: running, holds: (*patient).data},
+		{name: "restart", args: fixed("restart", "--no-wait"), prepare: runs, leaves: running, holds: (*patient).data},
+		{name: "restart cloudflared", args: fixed("restart", "--no-wait", "cloudflared"), prepare: runs, leaves: running, holds: (*patient).data},
 		{name: "user add", args: user("add", "--topics", "own"), stdin: deedPassword, prepare: (*patient).newUser, leaves: running, again: exitInput, holds: (*patient).letIn},
 		{name: "user passwd", args: user("passwd"), stdin: deedPassword, prepare: (*patient).otherPassword, leaves: running, holds: (*patient).letIn},
 		{name: "user allow", args: user("allow", "read", "house/#"), prepare: (*patient).addedUser, leaves: running, holds: (*patient).letIn},
-		{name: "user deny", args: user("deny", "read", "house/#"), prepare: (*patient).addedUser, leaves: running, holds: (*patient).letIn},
+		{name: "user deny", args: func(p *patient) []string {
+			return []string{"user", "deny", p.user(), "readwrite", p.user() + "/private/#"}
+		}, prepare: (*patient).addedUser, leaves: running, holds: (*patient).letIn},
 		{name: "user remove", args: user("remove", "--yes"), prepare: (*patient).addedUser, leaves: running, again: exitInput, holds: (*patient).keptOut},
 		{name: "status --live", args: fixed("status", "--live"), reads: true, prepare: runs, leaves: running, holds: (*patient).data},
 		{
@@ -282,11 +281,13 @@ func (p *patient) anything(context.Context) error { return nil }
 
 // data is there, and the user is let in.
 func (p *patient) data(ctx context.Context) error {
-	out, err := p.b.exec(ctx, p.container("mosquitto"), "mosquitto_sub", "-h", "127.0.0.1", "-u", steady, "-P", steadyPassword, "-t", keptTopic, "-C", "1", "-W", "10")
-	if err != nil || strings.TrimSpace(out) != keptMessage {
-		return missed("the retained message is not there: %q, %w", out, err)
-	}
-	return nil
+	return eventually(ctx, back, func() error {
+		out, err := p.b.exec(ctx, p.container("mosquitto"), "mosquitto_sub", "-h", "127.0.0.1", "-u", steady, "-P", steadyPassword, "-t", keptTopic, "-C", "1", "-W", "10")
+		if err != nil || strings.TrimSpace(out) != keptMessage {
+			err = missed("the retained message is not there: %q, %w", out, err)
+		}
+		return err
+	})
 }
 
 // configuration wants the round's directive in the broker.
@@ -299,19 +300,26 @@ func (p *patient) configuration(ctx context.Context) error {
 
 // letIn wants the round's user let in through the tunnel, and no one lost.
 func (p *patient) letIn(ctx context.Context) error {
-	c, err := p.connect(ctx, account{user: p.user(), password: deedPassword}, ignored)
+	err := eventually(ctx, back, func() error { return p.roundTrip(ctx, p.user(), deedPassword, p.user()+"/x") })
 	if err != nil {
 		return missed("the user is not let in: %w", err)
 	}
-	return errors.Join(c.close(), p.data(ctx))
+	return p.data(ctx)
 }
 
 // keptOut wants the round's user refused.
 func (p *patient) keptOut(ctx context.Context) error {
-	if err := p.roundTrip(ctx, p.user(), deedPassword, p.user()+"/x"); probe.ClassOf(err) != probe.ClassNotAuthorised {
-		return missed("the removed user is not refused: %w", err)
-	}
-	return p.data(ctx)
+	err := eventually(ctx, back, func() error {
+		err := p.roundTrip(ctx, p.user(), deedPassword, p.user()+"/x")
+		switch {
+		case err == nil:
+			return final(missed("the removed user is let in"))
+		case probe.ClassOf(err) != probe.ClassNotAuthorised:
+			return missed("the removed user is not refused: %w", err)
+		}
+		return nil
+	})
+	return errors.Join(err, p.data(ctx))
 }
 
 // moving is a tag of the broker's image that is moved to and fro.

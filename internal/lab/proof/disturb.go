@@ -21,10 +21,10 @@ import (
 
 // disturbance is what happens to a command at one of its calls.
 type disturbance struct {
-	name    string
-	fault   engineproxy.Fault
-	signal  syscall.Signal // for the command, 0 for none
-	changes bool           // only at calls that change something
+	name   string
+	fault  engineproxy.Fault
+	signal syscall.Signal                       // for the command, 0 for none
+	at     func(n int, c engineproxy.Call) bool // at which calls, nil for all
 	// ended judges how the command ended, and how long after it was disturbed; nil
 	// takes any end. It is called from several goroutines.
 	ended func(c *deed, r result, after time.Duration) error
@@ -76,7 +76,9 @@ func (b *Bench) disturbAll(ctx context.Context, name string, hows []disturbance)
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		t.add(struck, err)
+		if n := t.add(struck, err); n%progress == 0 && struck {
+			b.logf("%d interruptions so far, the last of %s", n, d.command.name)
+		}
 		if err == nil {
 			return nil
 		}
@@ -102,7 +104,7 @@ func everyCall(commands []*deed, hows []disturbance) []disturbed {
 	for _, c := range commands {
 		for _, how := range hows {
 			for i, call := range c.calls {
-				if call.Changes() || !how.changes {
+				if how.at == nil || how.at(i+1, call) {
 					list = append(list, disturbed{c, how, i + 1})
 				}
 			}
@@ -118,7 +120,8 @@ type tally struct {
 	errs          []error
 }
 
-func (t *tally) add(struck bool, err error) {
+// add counts one and returns how many were struck.
+func (t *tally) add(struck bool, err error) int {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if struck {
@@ -130,7 +133,11 @@ func (t *tally) add(struck bool, err error) {
 			t.wrong++
 		}
 	}
+	return t.struck
 }
+
+// progress is after how many interruptions something is said.
+const progress = 50
 
 // onPatients does a piece of work for each item, on several projects at once.
 func onPatients[T any](ctx context.Context, list []*patient, items []T, work func(*patient, context.Context, T) error) error {
