@@ -77,7 +77,7 @@ func (a *App) importSetup(ctx context.Context, dir string, o importOptions) erro
 		return err
 	}
 	if err := m.data(ctx); err != nil {
-		return err
+		return left(err, leftNothing)
 	}
 	if _, err := m.target(ctx); err != nil {
 		return err
@@ -96,7 +96,7 @@ func (a *App) importSetup(ctx context.Context, dir string, o importOptions) erro
 	}
 	defer release()
 	if err := m.write(ctx); err != nil {
-		return err
+		return left(err, leftHalfway)
 	}
 	m.progress.End()
 	m.result()

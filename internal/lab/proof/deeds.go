@@ -17,8 +17,11 @@ import (
 
 	"mqtunnel/internal/lab/bench"
 	"mqtunnel/internal/lab/engineproxy"
+	"mqtunnel/internal/migrate"
+	"mqtunnel/internal/mosquitto"
 	"mqtunnel/internal/plan"
 	"mqtunnel/internal/probe"
+	"mqtunnel/internal/secret"
 )
 
 // deed is a command in a situation.
@@ -86,6 +89,10 @@ func deeds() []*deed {
 		{
 			name: "doctor", args: func(p *patient) []string { return []string{"doctor", "--connect-to", p.lab.ConnectTo(p.host)} },
 			reads: true, prepare: runs, leaves: running, holds: (*patient).data,
+		},
+		{
+			name: "import", args: func(p *patient) []string { return []string{"import", p.old(), "--yes"} },
+			prepare: (*patient).nothing, leaves: down, holds: (*patient).imported,
 		},
 		{name: "down", args: fixed("down"), prepare: runs, leaves: down, holds: (*patient).anything},
 		{name: "down --volumes", args: fixed("down", "--volumes", "--yes"), prepare: runs, leaves: gone, holds: (*patient).anything},
@@ -216,6 +223,38 @@ func (p *patient) nothing(ctx context.Context) error {
 	}
 	p.phase = gone
 	return p.asGiven()
+}
+
+// old is the directory of a set-up that was made by hand.
+func (p *patient) old() string { return p.dir + "-old" }
+
+// writeOld makes a set-up with the user and the retained message.
+func (p *patient) writeOld() error {
+	passwords := &mosquitto.Passwords{}
+	if err := passwords.Set(steady, secret.New(steadyPassword)); err != nil {
+		return err
+	}
+	database, _, err := migrate.FromRetained(fmt.Sprintf("1 1 %x %s\n", keptMessage, keptTopic))
+	if err != nil {
+		return err
+	}
+	for name, text := range map[string]string{
+		"docker-compose.yml": "services:\n  mosquitto:\n    image: eclipse-mosquitto:2\n    volumes:\n      - .:/mosquitto/config\n      - ./data:/mosquitto/data\n",
+		"mosquitto.conf":     "listener 1883\nallow_anonymous false\npassword_file /mosquitto/config/passwd\npersistence true\npersistence_location /mosquitto/data/\n",
+		"passwd":             passwords.Render().Reveal(), // as an old set-up has it
+		"data/mosquitto.db":  string(database),
+	} {
+		file := filepath.Join(p.old(), name)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(file), 0o700), os.WriteFile(file, []byte(text), 0o600)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// imported wants what the old set-up held in the project that is started then.
+func (p *patient) imported(ctx context.Context) error {
+	return errors.Join(p.ensure(ctx, running), p.data(ctx))
 }
 
 func (p *patient) stopped(ctx context.Context) error { return p.ensure(ctx, down) }

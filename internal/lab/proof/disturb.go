@@ -205,7 +205,7 @@ func (b *Bench) patient(ctx context.Context, lab *bench.Lab, dir, suffix string)
 		return nil, err
 	}
 	a := &patient{project: p, engine: proxy, phase: gone, left: map[string][]string{}, composed: map[string]composed{}}
-	if err := a.tag(ctx); err != nil {
+	if err := errors.Join(a.writeOld(), a.tag(ctx)); err != nil {
 		return nil, errors.Join(err, proxy.Close())
 	}
 	return a, nil
