@@ -40,8 +40,11 @@ func (l Line) Known() (Known, bool) {
 	}
 	intro, text := introduced(l.Text)
 	k, ok := lookUp(faultLines(), text)
+	if !ok {
+		return Known{}, false
+	}
 	k.Template = intro + k.Template
-	return k, ok
+	return k, true
 }
 
 // Template returns the template of a line that is known, see Known.
