@@ -217,7 +217,7 @@ func (s *site) byCompose(ctx context.Context) error {
 
 // byComposeTold is what Docker Compose says when it runs the project.
 func (s *site) byComposeTold(ctx context.Context) (result, error) {
-	return s.b.run(ctx, command{dir: s.dir, path: filepath.Join(s.b.Root, "bin", "docker-compose"), args: []string{"up", "-d"}})
+	return s.b.run(ctx, command{dir: s.dir, path: s.b.composeProgram(), args: []string{"up", "-d"}})
 }
 
 // recreated is what up --force-recreate mends.

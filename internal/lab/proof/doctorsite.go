@@ -253,52 +253,6 @@ func (s *site) restore() (changed bool, err error) {
 	return changed, nil
 }
 
-// write writes a file of the project directory.
-func (s *site) write(path, text string) error {
-	full := filepath.Join(s.dir, path)
-	if err := os.MkdirAll(filepath.Dir(full), 0o700); err != nil {
-		return err
-	}
-	return os.WriteFile(full, []byte(text), 0o600)
-}
-
-// edit changes a file of the project directory.
-func (s *site) edit(path string, change func(string) string) error {
-	text, err := os.ReadFile(filepath.Join(s.dir, path))
-	if err != nil {
-		return err
-	}
-	return s.write(path, change(string(text)))
-}
-
-// set gives a setting in .env another value, "" takes it away. What it says of a
-// token in the error of a command is that command's.
-func (s *site) set(key, value string) error {
-	return s.edit(".env", func(text string) string {
-		var out strings.Builder
-		for line := range strings.Lines(text) {
-			if !strings.HasPrefix(line, key+"=") {
-				out.WriteString(line)
-			}
-		}
-		if value != "" {
-			out.WriteString(key + "=" + value + "\n")
-		}
-		return out.String()
-	})
-}
-
-// override writes the override file with further lines of the broker, of the
-// connector and at its end.
-func (s *site) override(broker, connector, end string) error {
-	text := string(s.lab.Override())
-	if broker != "" {
-		text = strings.Replace(text, "services:\n", "services:\n  mosquitto:\n"+broker, 1)
-	}
-	text = strings.Replace(text, "  cloudflared:\n", "  cloudflared:\n"+connector, 1)
-	return s.write("compose.override.yaml", text+end)
-}
-
 // diagnosis is the part of doctor --json that the proofs read.
 type diagnosis struct {
 	Verdict  *string `json:"verdict"`

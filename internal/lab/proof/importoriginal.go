@@ -166,7 +166,7 @@ services:
 // compose runs Docker Compose on the old project.
 func (h *handMade) compose(ctx context.Context, args ...string) error {
 	r, err := h.b.run(ctx, command{
-		dir: h.old, path: filepath.Join(h.b.Root, "bin", "docker-compose"), args: append([]string{"-p", h.name}, args...),
+		dir: h.old, path: h.b.composeProgram(), args: append([]string{"-p", h.name}, args...),
 	})
 	if err == nil && r.code != 0 {
 		err = fmt.Errorf("docker compose %s: exit %d: %s", args[0], r.code, r.err)

@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 	"time"
@@ -115,6 +116,52 @@ func (p *project) must(ctx context.Context, args ...string) (string, error) {
 func (p *project) up(ctx context.Context) error {
 	_, err := p.must(ctx, "up", "--timeout", "90s", "--connect-to", p.lab.ConnectTo(p.host))
 	return err
+}
+
+// write writes a file of the project directory.
+func (p *project) write(path, text string) error {
+	full := filepath.Join(p.dir, path)
+	if err := os.MkdirAll(filepath.Dir(full), 0o700); err != nil {
+		return err
+	}
+	return os.WriteFile(full, []byte(text), 0o600)
+}
+
+// edit changes a file of the project directory.
+func (p *project) edit(path string, change func(string) string) error {
+	text, err := os.ReadFile(filepath.Join(p.dir, path))
+	if err != nil {
+		return err
+	}
+	return p.write(path, change(string(text)))
+}
+
+// set gives a setting in .env another value, "" takes it away. What it says of a
+// token in the error of a command is that command's.
+func (p *project) set(key, value string) error {
+	return p.edit(".env", func(text string) string {
+		var out strings.Builder
+		for line := range strings.Lines(text) {
+			if !strings.HasPrefix(line, key+"=") {
+				out.WriteString(line)
+			}
+		}
+		if value != "" {
+			out.WriteString(key + "=" + value + "\n")
+		}
+		return out.String()
+	})
+}
+
+// override writes the override file with further lines of the broker, of the
+// connector and at its end.
+func (p *project) override(broker, connector, end string) error {
+	text := string(p.lab.Override())
+	if broker != "" {
+		text = strings.Replace(text, "services:\n", "services:\n  mosquitto:\n"+broker, 1)
+	}
+	text = strings.Replace(text, "  cloudflared:\n", "  cloudflared:\n"+connector, 1)
+	return p.write("compose.override.yaml", text+end)
 }
 
 // container is the name of a service's container.

@@ -84,6 +84,9 @@ type Bench struct {
 // program returns the path of the binary that make built.
 func (b *Bench) program() string { return filepath.Join(b.Root, "bin", "mqtunnel") }
 
+// composeProgram returns the path of the real Docker Compose that make built.
+func (b *Bench) composeProgram() string { return filepath.Join(b.Root, "bin", "docker-compose") }
+
 // logf tells how a proof gets on.
 func (b *Bench) logf(format string, args ...any) { fmt.Fprintf(b.Log, format+"\n", args...) }
 

@@ -3,7 +3,6 @@ package proof
 import (
 	"context"
 	"fmt"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -106,7 +105,7 @@ func (p *project) out(ctx context.Context, gone, stays string) error {
 // compose runs the real Docker Compose in the project directory, as a person
 // would.
 func (p *project) compose(ctx context.Context, args ...string) error {
-	r, err := p.b.run(ctx, command{dir: p.dir, path: filepath.Join(p.b.Root, "bin", "docker-compose"), args: args})
+	r, err := p.b.run(ctx, command{dir: p.dir, path: p.b.composeProgram(), args: args})
 	if err == nil && r.code != 0 {
 		err = fmt.Errorf("docker compose %s: exit %d: %s", strings.Join(args, " "), r.code, r.err)
 	}

@@ -153,7 +153,7 @@ func (p *project) lookAtServices(ctx context.Context, s *search) error {
 // lookAtCompose lets Docker Compose run the project.
 func (p *project) lookAtCompose(ctx context.Context, s *search) error {
 	for _, args := range [][]string{{"config"}, {"up", "-d"}, {"ps"}, {"logs"}} {
-		r, err := p.b.run(ctx, command{dir: p.dir, path: filepath.Join(p.b.Root, "bin", "docker-compose"), args: args})
+		r, err := p.b.run(ctx, command{dir: p.dir, path: p.b.composeProgram(), args: args})
 		if err != nil {
 			return err
 		}

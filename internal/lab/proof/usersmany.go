@@ -94,7 +94,7 @@ func (p *project) addCost(ctx context.Context, prefix string) (cpu, wall time.Du
 func (p *project) peerCost(ctx context.Context) (time.Duration, error) {
 	var costs []time.Duration
 	for range manyRuns {
-		r, err := p.b.run(ctx, command{dir: p.dir, path: filepath.Join(p.b.Root, "bin", "docker-compose"), args: []string{"config", "--quiet"}})
+		r, err := p.b.run(ctx, command{dir: p.dir, path: p.b.composeProgram(), args: []string{"config", "--quiet"}})
 		if err == nil && r.code != 0 {
 			err = fmt.Errorf("docker compose config: exit %d: %s", r.code, r.err)
 		}
