@@ -52,6 +52,7 @@ type Proxy struct {
 type Call struct {
 	Method string
 	Path   string // without the version of the API
+	Query  string // as it came, "name=a&platform="
 	Status int    // of the answer, 0 while there is none
 }
 
@@ -142,7 +143,7 @@ func Unversioned(path string) string { return versioned.ReplaceAllString(path, "
 func (p *Proxy) begin(r *http.Request) passage {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.calls = append(p.calls, Call{Method: r.Method, Path: Unversioned(r.URL.Path)})
+	p.calls = append(p.calls, Call{Method: r.Method, Path: Unversioned(r.URL.Path), Query: r.URL.RawQuery})
 	at := passage{proxy: p, call: len(p.calls), round: p.round}
 	if !p.struck && p.fault.Call == at.call {
 		p.struck = true
