@@ -35,7 +35,7 @@ bar". The exit code is 1 when any fails.`,
 				}
 				return nil
 			}
-			return prove(cmd, chosen, proof.Bench{Faults: faults, Seed: seed}, verbose)
+			return prove(cmd, chosen, proof.Bench{Faults: faults, Seed: seed, Verbose: verbose})
 		},
 	}
 	f := cmd.Flags()
@@ -65,7 +65,7 @@ func choose(only []string, quick bool) ([]proof.Proof, error) {
 }
 
 // prove runs the proofs one after the other.
-func prove(cmd *cobra.Command, chosen []proof.Proof, b proof.Bench, verbose bool) (err error) {
+func prove(cmd *cobra.Command, chosen []proof.Proof, b proof.Bench) (err error) {
 	ctx := cmd.Context()
 	root, err := images.FindRoot(".")
 	if err != nil {
@@ -82,7 +82,7 @@ func prove(cmd *cobra.Command, chosen []proof.Proof, b proof.Bench, verbose bool
 	b.Root, b.Log, b.Engine, b.Cloudflared = root, cmd.ErrOrStderr(), engine, realCloudflared()
 	failed := 0
 	for _, p := range chosen {
-		if verbose {
+		if b.Verbose {
 			fmt.Fprintf(cmd.ErrOrStderr(), "%s: %s\n", p.Name, p.Says)
 		}
 		start := time.Now()

@@ -31,6 +31,7 @@ type project struct {
 	name   string
 	host   string
 	tunnel control.Credentials
+	engine string // DOCKER_HOST of the programs, "" for that of this process
 }
 
 // project prepares a project directory below dir with a tunnel of its own. Settings
@@ -97,10 +98,16 @@ func (b *Bench) onVersions(ctx context.Context, name string, prove func(context.
 
 // mqtunnel runs the binary in the project directory.
 func (p *project) mqtunnel(ctx context.Context, stdin string, args ...string) (result, error) {
-	return p.b.run(ctx, command{
-		dir: p.dir, stdin: stdin, path: p.b.program(), args: args,
-		env: []string{"SSL_CERT_FILE=" + filepath.Join(p.dir, "ca.pem")},
-	})
+	return p.b.run(ctx, command{dir: p.dir, stdin: stdin, path: p.b.program(), args: args, env: p.env()})
+}
+
+// env is what programs get beside what is passed on.
+func (p *project) env() []string {
+	env := []string{"SSL_CERT_FILE=" + filepath.Join(p.dir, "ca.pem")}
+	if p.engine != "" {
+		env = append(env, "DOCKER_HOST="+p.engine)
+	}
+	return env
 }
 
 // must runs the binary and wants success.

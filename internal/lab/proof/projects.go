@@ -75,7 +75,8 @@ func (p *project) snapshot(ctx context.Context) (map[string]string, error) {
 		return nil, err
 	}
 	for _, v := range volumes.Volumes {
-		at["volume "+v.Name] = v.CreatedAt
+		// Not when it was made: to the Engine that is when a file in it last came or went.
+		at["volume "+v.Name] = v.Labels[plan.LabelConfigHash]
 	}
 	return at, filepath.WalkDir(p.dir, func(path string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {

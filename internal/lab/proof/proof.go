@@ -50,6 +50,7 @@ func All() []Proof {
 		{"hardened", "Containers run with the rights and limits that are promised, as the kernel sees them.", 25 * time.Second, hardened},
 		{"users-bad-file", "A damaged file of the users is refused with line and cause, and no running broker sees it.", 50 * time.Second, usersBadFile},
 		{"users-10000", "With 10,000 users the commands stay quick, and so does the broker.", time.Minute, usersMany},
+		{"compose-interop", "mqtunnel and Docker Compose run the same project in turns, and neither changes what the other made.", 5 * time.Minute, composeInterop},
 		{"import-original", "A hand-made project moves here with its retained messages and users, and stays as it was.", 80 * time.Second, importOriginal},
 		{"converge", "Whatever stops a command at whatever call, the same command run again comes to the same end.", 14 * time.Minute, converge},
 		{"interrupt", "Ctrl-C stops a command at once at whatever call, and says what is left.", 6 * time.Minute, interrupt},
@@ -77,6 +78,8 @@ type Bench struct {
 	// Faults names the faults that doctor is tried on, or the commands that are
 	// disturbed, none for all.
 	Faults []string
+	// Verbose tells every call to the Engine that is counted.
+	Verbose bool
 	// Seed is what pairs of faults are drawn with, 0 for another one each time.
 	Seed uint64
 }

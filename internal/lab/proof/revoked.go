@@ -105,7 +105,7 @@ func (p *project) out(ctx context.Context, gone, stays string) error {
 // compose runs the real Docker Compose in the project directory, as a person
 // would.
 func (p *project) compose(ctx context.Context, args ...string) error {
-	r, err := p.b.run(ctx, command{dir: p.dir, path: p.b.composeProgram(), args: args})
+	r, err := p.b.run(ctx, command{dir: p.dir, path: p.b.composeProgram(), args: args, env: p.env()})
 	if err == nil && r.code != 0 {
 		err = fmt.Errorf("docker compose %s: exit %d: %s", strings.Join(args, " "), r.code, r.err)
 	}
