@@ -55,8 +55,9 @@ type waiter struct {
 	emit     func(Event)
 	facts    *facts
 	looks    *looks
-	ids      map[string]string // container by service
-	restarts map[string]int    // by service, when the wait began
+	ids      map[string]string    // container by service
+	restarts map[string]int       // by service, when the wait began
+	ended    map[string]time.Time // by service: since when it was seen to have ended
 	began    time.Time
 	replayed chan struct{} // closed when the logs were read as far as they went when the wait began
 
@@ -73,7 +74,7 @@ type waiter struct {
 func Await(ctx context.Context, e Watcher, r Readiness, emit func(Event)) (Ready, error) {
 	w := &waiter{
 		Readiness: r, engine: e, emit: oneAtATime(emit), facts: newFacts(), looks: newLooks(), began: time.Now(),
-		replayed: make(chan struct{}), ids: map[string]string{}, restarts: map[string]int{}, told: map[int]bool{},
+		replayed: make(chan struct{}), ids: map[string]string{}, restarts: map[string]int{}, ended: map[string]time.Time{}, told: map[int]bool{},
 	}
 	since, err := w.find(ctx)
 	if err != nil {
@@ -225,11 +226,27 @@ func (w *waiter) alive(ctx context.Context, stage Stage, service string, v view)
 	} else {
 		t = connectorTrouble(d, v, time.Since(w.began)).withEdge(v.cause.ID, w.looks.last.report.Edge)
 	}
-	if t.hopeless {
+	if t.hopeless && !w.mayStart(service, d) {
 		return d, notReady(stage, t.String(), t.hint)
 	}
 	w.tell(stage, t, "")
 	return d, nil
+}
+
+// restartGap is how long a container that was stopped may take to be started again, by
+// somebody who restarts it meanwhile: the Engine does not do that by itself.
+const restartGap = 5 * time.Second
+
+// mayStart reports whether a container has ended only just now.
+func (w *waiter) mayStart(service string, d plan.Details) bool {
+	if !ended(d) {
+		delete(w.ended, service)
+		return false
+	}
+	if w.ended[service].IsZero() {
+		w.ended[service] = time.Now()
+	}
+	return time.Since(w.ended[service]) < restartGap
 }
 
 // tell says what the stage under way sees, once as long as only the detail of it

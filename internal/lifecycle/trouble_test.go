@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"mqtunnel/internal/cloudflared"
@@ -368,4 +369,28 @@ func TestABrokerThatTheEngineStartedAgainFollowsFromItsRunBefore(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestAContainerThatIsRestartedMeanwhileIsWaitedFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := &waiter{ended: map[string]time.Time{}}
+		stopped, runs := container(plan.StateExited, 0, 0), container(plan.StateRunning, 0, 0)
+		for i, step := range []struct {
+			after time.Duration
+			d     plan.Details
+			want  bool
+		}{
+			{0, stopped, true},
+			{restartGap - 1, stopped, true},
+			{0, runs, false}, // nobody has to start it
+			{time.Hour, stopped, true},
+			{restartGap, stopped, false},
+			{time.Hour, stopped, false},
+		} {
+			time.Sleep(step.after)
+			if got := w.mayStart(plan.ServiceConnector, step.d); got != step.want {
+				t.Errorf("step %d: %t", i, got)
+			}
+		}
+	})
 }
