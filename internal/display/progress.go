@@ -159,7 +159,7 @@ func verb(s plan.Step, done bool) string {
 		plan.CreateNetwork: {"creating", "created"}, plan.CreateVolume: {"creating", "created"}, plan.CreateContainer: {"creating", "created"},
 		plan.Start: {"starting", "started"}, plan.Unpause: {"unpausing", "unpaused"}, plan.Stop: {"stopping", "stopped"},
 		plan.Remove: {"removing", "removed"}, plan.RemoveNetwork: {"removing", "removed"}, plan.RemoveVolume: {"deleting", "deleted"},
-		plan.Reload: {"reloading", "reloaded"}, plan.Rename: {"renaming", ""}, plan.CopyFiles: {"filling", ""},
+		plan.Reload: {"reloading", "reloaded"}, plan.Await: {"waiting for", ""}, plan.Rename: {"renaming", ""}, plan.CopyFiles: {"filling", ""},
 	}
 	w, known := words[s.Op]
 	if !known {

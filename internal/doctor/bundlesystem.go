@@ -182,7 +182,7 @@ func bundlePlan(p *plan.Plan) map[string]int {
 	for _, s := range p.Steps {
 		count[word(
 			s.Op, plan.CreateNetwork, plan.CreateVolume, plan.CreateContainer, plan.CopyFiles, plan.Start, plan.Unpause, plan.Stop,
-			plan.Remove, plan.Rename, plan.Reload, plan.RemoveNetwork, plan.RemoveVolume,
+			plan.Remove, plan.Rename, plan.Reload, plan.Await, plan.RemoveNetwork, plan.RemoveVolume,
 		)]++
 	}
 	return count

@@ -143,6 +143,8 @@ func (r *run) container(ctx context.Context, s plan.Step) error {
 		return nil
 	case plan.Start:
 		return r.actor.Start(ctx, id)
+	case plan.Await:
+		return awaitConnection(ctx, r.actor, id, r.service(s.Subject).Spec.TTY)
 	case plan.Unpause:
 		return r.actor.Unpause(ctx, id)
 	case plan.Stop:

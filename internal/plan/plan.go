@@ -10,14 +10,16 @@ import (
 // Op is what a step does on the Engine.
 type Op string
 
-// The operations. Each is one call of the Engine but CopyFiles and Reload: one
-// upload, and an upload, a move and a signal.
+// The operations. Each is one call of the Engine but CopyFiles, Reload and Await: one
+// upload; an upload, a move and a signal; and following a log until the connector is
+// connected to the edge.
 const (
 	CreateNetwork   Op = "create network"
 	CreateVolume    Op = "create volume"
 	CreateContainer Op = "create container"
 	CopyFiles       Op = "copy files"
 	Start           Op = "start container"
+	Await           Op = "await connection of"
 	Unpause         Op = "unpause container"
 	Stop            Op = "stop container"
 	Remove          Op = "remove container"

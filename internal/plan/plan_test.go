@@ -51,6 +51,16 @@ func observed() plan.Observed {
 	}
 }
 
+// stopsFirst is the plan for a connector that cannot run beside the old one.
+const stopsFirst = `
+0 create container cloudflared: configuration changed as bbbbbbbbbbbb_cloudflared
+1 copy files cloudflared: created [0]
+2 stop container cloudflared: configuration changed [1]
+3 start container cloudflared: created [2 1]
+4 remove container cloudflared: configuration changed [3]
+5 rename container cloudflared: replaces the old one as cloudflared [4]
+`
+
 func TestUpDecides(t *testing.T) {
 	cases := []struct {
 		name   string
@@ -74,9 +84,9 @@ func TestUpDecides(t *testing.T) {
 0 create container mosquitto: configuration changed as aaaaaaaaaaaa_mosquitto
 1 copy files mosquitto: created [0]
 2 stop container mosquitto: configuration changed [1]
-3 remove container mosquitto: configuration changed [2]
-4 rename container mosquitto: replaces the old one as mosquitto [3 1]
-5 start container mosquitto: created [3 1 4]
+3 start container mosquitto: created [2 1]
+4 remove container mosquitto: configuration changed [3]
+5 rename container mosquitto: replaces the old one as mosquitto [4]
 `},
 		{"the reason is the token when it is", func(_ *plan.Project, o *plan.Observed, _ *plan.Options) {
 			o.Containers[1].Files = map[string]secret.Text{"/run/secrets/tunnel_token": secret.New("old")}
@@ -84,9 +94,43 @@ func TestUpDecides(t *testing.T) {
 		}, `
 0 create container cloudflared: token changed as bbbbbbbbbbbb_cloudflared
 1 copy files cloudflared: created [0]
-2 remove container cloudflared: token changed [1]
-3 rename container cloudflared: replaces the old one as cloudflared [2 1]
-4 start container cloudflared: created [2 1 3]
+2 start container cloudflared: created [1]
+3 remove container cloudflared: token changed [2]
+4 rename container cloudflared: replaces the old one as cloudflared [3]
+`},
+		{"a new connector connects before the old one stops", func(p *plan.Project, _ *plan.Observed, _ *plan.Options) {
+			p.Services[1].Hash = "other"
+		}, `
+0 create container cloudflared: configuration changed as bbbbbbbbbbbb_cloudflared
+1 copy files cloudflared: created [0]
+2 start container cloudflared: created [1]
+3 await connection of cloudflared: the old one serves until it connects [2]
+4 stop container cloudflared: configuration changed [3]
+5 remove container cloudflared: configuration changed [4]
+6 rename container cloudflared: replaces the old one as cloudflared [5]
+`},
+		{"a connector with an address of its own cannot run beside the old one", func(p *plan.Project, _ *plan.Observed, _ *plan.Options) {
+			p.Services[1].Hash = "other"
+			p.Services[1].Spec.Networks = []plan.Endpoint{{Network: "mqtunnel_default", IPv4: "172.30.0.5"}}
+		}, stopsFirst},
+		{"a connector with a published port cannot run beside the old one", func(p *plan.Project, _ *plan.Observed, _ *plan.Options) {
+			p.Services[1].Hash = "other"
+			p.Services[1].Spec.Ports = []plan.Port{{HostPort: "20241", Container: 20241}}
+		}, stopsFirst},
+		{"a connector in another network namespace cannot run beside the old one", func(p *plan.Project, _ *plan.Observed, _ *plan.Options) {
+			p.Services[1].Hash = "other"
+			p.Services[1].Spec.Networks, p.Services[1].Spec.NetworkMode = nil, "host"
+		}, stopsFirst},
+		{"a recreate interrupted while both connectors run is carried on", func(p *plan.Project, o *plan.Observed, _ *plan.Options) {
+			p.Services[1].Hash = "new"
+			fresh := o.Containers[1]
+			fresh.ID, fresh.Name = "cccccccccccccccc", "bbbbbbbbbbbb_cloudflared"
+			fresh.Labels = map[string]string{plan.LabelProject: "mqtunnel", plan.LabelService: "cloudflared", plan.LabelConfigHash: "new", plan.LabelNumber: "1"}
+			o.Containers = append(o.Containers, fresh)
+		}, `
+0 stop container cloudflared: left over
+1 remove container cloudflared: left over [0]
+2 rename container cloudflared: name left by an interrupted recreate as cloudflared [1]
 `},
 		{"a changed user is no reason to recreate the broker", func(_ *plan.Project, o *plan.Observed, _ *plan.Options) {
 			o.Containers[0].Files = map[string]secret.Text{"/mosquitto/config/passwd": secret.New("b:2")}
@@ -130,9 +174,9 @@ func TestUpDecides(t *testing.T) {
 0 create container mosquitto: image changed as aaaaaaaaaaaa_mosquitto
 1 copy files mosquitto: created [0]
 2 stop container mosquitto: image changed [1]
-3 remove container mosquitto: image changed [2]
-4 rename container mosquitto: replaces the old one as mosquitto [3 1]
-5 start container mosquitto: created [3 1 4]
+3 start container mosquitto: created [2 1]
+4 remove container mosquitto: image changed [3]
+5 rename container mosquitto: replaces the old one as mosquitto [4]
 `},
 		{"either digest of the same image is the same image", func(_ *plan.Project, o *plan.Observed, _ *plan.Options) {
 			o.Images = map[string]plan.Image{"m:1": {ID: "sha256:index", Label: "sha256:manifest", Digests: []string{"sha256:manifest", "sha256:mosquitto"}}, "c:1": {ID: "sha256:cloudflared"}}
@@ -142,9 +186,9 @@ func TestUpDecides(t *testing.T) {
 		}, `
 0 create container cloudflared: not attached to its network as bbbbbbbbbbbb_cloudflared
 1 copy files cloudflared: created [0]
-2 remove container cloudflared: not attached to its network [1]
-3 rename container cloudflared: replaces the old one as cloudflared [2 1]
-4 start container cloudflared: created [2 1 3]
+2 start container cloudflared: created [1]
+3 remove container cloudflared: not attached to its network [2]
+4 rename container cloudflared: replaces the old one as cloudflared [3]
 `},
 		{"a stopped container whose network was made anew cannot start", func(_ *plan.Project, o *plan.Observed, _ *plan.Options) {
 			o.Networks[0].ID, o.Containers[1].State = "net2", plan.StateExited
@@ -152,9 +196,9 @@ func TestUpDecides(t *testing.T) {
 		}, `
 0 create container cloudflared: not attached to its network as bbbbbbbbbbbb_cloudflared
 1 copy files cloudflared: created [0]
-2 remove container cloudflared: not attached to its network [1]
-3 rename container cloudflared: replaces the old one as cloudflared [2 1]
-4 start container cloudflared: created [2 1 3]
+2 start container cloudflared: created [1]
+3 remove container cloudflared: not attached to its network [2]
+4 rename container cloudflared: replaces the old one as cloudflared [3]
 `},
 		{"a container that never ran joins the network that there is", func(_ *plan.Project, o *plan.Observed, _ *plan.Options) {
 			o.Containers[1].State, o.Containers[1].Networks = plan.StateCreated, map[string]string{"mqtunnel_default": ""}
@@ -169,9 +213,9 @@ func TestUpDecides(t *testing.T) {
 0 create container mosquitto: not attached to its network as aaaaaaaaaaaa_mosquitto
 1 copy files mosquitto: created [0]
 2 stop container mosquitto: not attached to its network [1]
-3 remove container mosquitto: not attached to its network [2]
-4 rename container mosquitto: replaces the old one as mosquitto [3 1]
-5 start container mosquitto: created [3 1 4]
+3 start container mosquitto: created [2 1]
+4 remove container mosquitto: not attached to its network [3]
+5 rename container mosquitto: replaces the old one as mosquitto [4]
 6 create container cloudflared: does not exist
 7 copy files cloudflared: created [6]
 8 start container cloudflared: created [7]
@@ -198,10 +242,11 @@ func TestUpDecides(t *testing.T) {
 0 remove container cloudflared: left by an interrupted recreate
 1 create container cloudflared: configuration changed as bbbbbbbbbbbb_cloudflared [0]
 2 copy files cloudflared: created [1]
-3 stop container cloudflared: configuration changed [2]
-4 remove container cloudflared: configuration changed [3]
-5 rename container cloudflared: replaces the old one as cloudflared [4 2]
-6 start container cloudflared: created [4 2 5]
+3 start container cloudflared: created [2]
+4 await connection of cloudflared: the old one serves until it connects [3]
+5 stop container cloudflared: configuration changed [4]
+6 remove container cloudflared: configuration changed [5]
+7 rename container cloudflared: replaces the old one as cloudflared [6]
 `},
 		{"a name left by an interrupted recreate is healed", func(_ *plan.Project, o *plan.Observed, _ *plan.Options) {
 			o.Containers[1].Name = "0123456789ab_cloudflared"

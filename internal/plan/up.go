@@ -26,8 +26,9 @@ type Options struct {
 
 // Up returns the steps that make what exists into the project: missing networks
 // and volumes, then each service in parallel. A container that has to be
-// replaced is created and filled before the old one stops, so that clients miss
-// the shortest time, and a recreate that was interrupted is carried on.
+// replaced is created and filled before the old one stops, and starts before that
+// one is removed, so that clients miss the shortest time; a connector even connects
+// before the old one stops. A recreate that was interrupted is carried on.
 func Up(p Project, o Observed, opt Options) Plan {
 	var pl Plan
 	ready := map[string]int{} // network or volume name -> step that makes it
@@ -105,7 +106,7 @@ func (p *Plan) upService(s Service, o Observed, opt Options, deps []int) {
 }
 
 // replace creates the service's container anew. While an old one holds the
-// final name the new one gets Compose's temporary name, and takes over when the
+// final name the new one gets Compose's temporary name, and the final one when the
 // old one is gone.
 func (p *Plan) replace(s Service, stale []Container, why string, deps []int) {
 	create := Step{Op: CreateContainer, Subject: s.Name, Why: why, After: deps}
@@ -123,25 +124,59 @@ func (p *Plan) replace(s Service, stale []Container, why string, deps []int) {
 	}
 	made := p.add(create)
 	filled := p.add(Step{Op: CopyFiles, Subject: s.Name, Why: "created", Made: made, After: []int{made}})
-	free := append(p.clear(s.Name, stale, why, filled), filled)
-	if create.Name != "" {
-		free = append(free, p.add(Step{Op: Rename, Subject: s.Name, Why: "replaces the old one", Made: made, Name: s.ContainerName, After: free}))
+	start := Step{Op: Start, Subject: s.Name, Why: "created", Made: made}
+	var gone []int
+	switch {
+	case create.Name == "":
+		start.After = append(p.clear(s.Name, stale, why, filled), filled)
+		p.add(start)
+		return
+	case overlaps(s) && slices.ContainsFunc(stale, running):
+		start.After = []int{filled}
+		began := p.add(start)
+		serves := p.add(Step{Op: Await, Subject: s.Name, Why: "the old one serves until it connects", Made: made, After: []int{began}})
+		gone = p.clear(s.Name, stale, why, serves)
+	default:
+		ended := p.stop(s.Name, stale, why, filled)
+		start.After = slices.Compact(append(ended, filled))
+		began := p.add(start)
+		for _, c := range stale {
+			gone = append(gone, p.add(Step{Op: Remove, Subject: s.Name, Why: why, ID: c.ID, After: []int{began}}))
+		}
 	}
-	p.add(Step{Op: Start, Subject: s.Name, Why: "created", Made: made, After: free})
+	p.add(Step{Op: Rename, Subject: s.Name, Why: "replaces the old one", Made: made, Name: s.ContainerName, After: gone})
+}
+
+// overlaps reports whether a new container of the service can run beside the old one:
+// the edge takes several connectors of a tunnel. Two that want the same port, address
+// or network namespace cannot.
+func overlaps(s Service) bool {
+	return s.Name == ServiceConnector && s.Spec.NetworkMode == "" && len(s.Spec.Ports) == 0 &&
+		!slices.ContainsFunc(s.Spec.Networks, func(e Endpoint) bool { return e.IPv4 != "" })
 }
 
 // clear stops and removes containers, after the given step, and returns the
 // removing steps.
 func (p *Plan) clear(service string, stale []Container, why string, after int) []int {
 	var gone []int
-	for _, c := range stale {
-		last := after
-		if running(c) {
-			last = p.add(Step{Op: Stop, Subject: service, Why: why, ID: c.ID, After: []int{after}})
-		}
-		gone = append(gone, p.add(Step{Op: Remove, Subject: service, Why: why, ID: c.ID, After: []int{last}}))
+	ended := p.stop(service, stale, why, after)
+	for i, c := range stale {
+		gone = append(gone, p.add(Step{Op: Remove, Subject: service, Why: why, ID: c.ID, After: []int{ended[i]}}))
 	}
 	return gone
+}
+
+// stop stops those of the containers that run, after the given step, and returns for
+// each the step after which it does not run.
+func (p *Plan) stop(service string, stale []Container, why string, after int) []int {
+	ended := make([]int, len(stale))
+	for i, c := range stale {
+		ended[i] = after
+		if running(c) {
+			ended[i] = p.add(Step{Op: Stop, Subject: service, Why: why, ID: c.ID, After: []int{after}})
+		}
+	}
+	return ended
 }
 
 // choose picks the container that stays: one that matches what is wanted, first
