@@ -84,6 +84,16 @@ mode P_default hosts [edge:127.0.0.9] log json-file 1m mem 67108864 pids 50 cpus
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("container differs from its spec (-want +got):\n%s", diff)
 	}
+	d, err := b.Inspect(t.Context(), id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := d.Rights; got.User != "1883:1883" || got.HostNetwork || !slices.Equal(got.Excess(), []string{"has the capability NET_BIND_SERVICE"}) {
+		t.Errorf("its rights are %+v, in excess of what is needed %q", got, got.Excess())
+	}
+	if d.PidsLimit != 50 || d.MemoryLimit != 64<<20 || d.Policy.Name != "unless-stopped" {
+		t.Errorf("it is limited to %d processes and %d bytes, and restarted by %+v", d.PidsLimit, d.MemoryLimit, d.Policy)
+	}
 	aliases := r.NetworkSettings.Networks[net.Name].Aliases
 	for _, alias := range []string{s.Name, "mosquitto", "broker"} {
 		if !slices.Contains(aliases, alias) {

@@ -36,9 +36,7 @@ func details(r container.InspectResponse) plan.Details {
 		d.Created = instant(r.Created)
 		d.RestartCount = r.RestartCount
 		if r.HostConfig != nil {
-			policy := r.HostConfig.RestartPolicy
-			d.MemoryLimit = r.HostConfig.Memory
-			d.Policy = plan.Restart{Name: string(policy.Name), MaxRetries: policy.MaximumRetryCount}
+			confined(&d, *r.HostConfig)
 		}
 		if r.State != nil {
 			state(&d, *r.State)
@@ -48,6 +46,7 @@ func details(r container.InspectResponse) plan.Details {
 	if r.Config != nil {
 		d.Labels, d.Image, d.TTY = r.Config.Labels, r.Config.Image, r.Config.Tty
 		d.Arguments, d.Env = slices.Concat(r.Config.Entrypoint, r.Config.Cmd), r.Config.Env
+		d.Rights.User = r.Config.User
 	}
 	if r.NetworkSettings != nil {
 		for name, ep := range r.NetworkSettings.Networks {
@@ -56,6 +55,19 @@ func details(r container.InspectResponse) plan.Details {
 		d.Ports = published(r.NetworkSettings.Ports)
 	}
 	return d
+}
+
+// confined takes over what bounds the container.
+func confined(d *plan.Details, h container.HostConfig) {
+	d.Policy = plan.Restart{Name: string(h.RestartPolicy.Name), MaxRetries: h.RestartPolicy.MaximumRetryCount}
+	d.Rights = plan.Rights{
+		Privileged: h.Privileged, CapAdd: h.CapAdd, CapDrop: h.CapDrop, SecurityOpt: h.SecurityOpt,
+		HostNetwork: h.NetworkMode.IsHost(), HostPID: h.PidMode.IsHost(), HostIPC: h.IpcMode.IsHost(),
+	}
+	d.MemoryLimit = h.Memory
+	if h.PidsLimit != nil {
+		d.PidsLimit = max(0, *h.PidsLimit) // -1 is none too
+	}
 }
 
 func state(d *plan.Details, s container.State) {

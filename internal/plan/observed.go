@@ -109,7 +109,9 @@ type Details struct {
 	Failing      time.Duration // about how long the health check has failed without a break
 	TTY          bool
 	Policy       Restart
+	Rights       Rights
 	MemoryLimit  int64 // in force, in bytes; 0 is none, as where the kernel has no memory cgroup
+	PidsLimit    int64 // in force; 0 is none, as where the kernel has no pids cgroup
 
 	// Arguments and Env, as KEY=VALUE, are what it was created with. In containers of
 	// others they may hold a tunnel token: they are searched and never shown.
