@@ -373,6 +373,20 @@ func brokerChecks() []Check {
 			Remedy: "on a Raspberry Pi add cgroup_enable=memory cgroup_memory=1 to /boot/firmware/cmdline.txt, reboot, and type: mqtunnel up --force-recreate",
 			Judge:  judgeLimits,
 		},
+		{
+			Code: "MQT-B21", ID: "broker-unchanged", Layer: LayerBroker,
+			Title:  "nobody has changed the broker's container by hand",
+			Needs:  []string{"broker-container"},
+			Remedy: "type: mqtunnel up --force-recreate",
+			Judge:  judgeBrokerUnchanged,
+		},
+		{
+			Code: "MQT-B22", ID: "broker-confined", Layer: LayerBroker,
+			Title:  "the broker has its limits, and no right that it does not need",
+			Needs:  []string{"broker-container"},
+			Remedy: "take out of compose.override.yaml what nobody needs, and type: mqtunnel up",
+			Judge:  judgeBrokerConfined,
+		},
 	}
 }
 
@@ -453,6 +467,20 @@ func connectorChecks() []Check {
 			Remedy: "type: mqtunnel restart cloudflared",
 			Fix:    true,
 			Judge:  judgeConnectorAnswers,
+		},
+		{
+			Code: "MQT-C11", ID: "connector-unchanged", Layer: LayerConnector,
+			Title:  "nobody has changed the connector's container by hand",
+			Needs:  []string{"connector-container"},
+			Remedy: "type: mqtunnel up --force-recreate",
+			Judge:  judgeConnectorUnchanged,
+		},
+		{
+			Code: "MQT-C12", ID: "connector-confined", Layer: LayerConnector,
+			Title:  "the connector has its limits, and no right that it does not need",
+			Needs:  []string{"connector-container"},
+			Remedy: "take out of compose.override.yaml what nobody needs, and type: mqtunnel up",
+			Judge:  judgeConnectorConfined,
 		},
 	}
 }

@@ -277,7 +277,8 @@ func judgeMemory(e *Evidence, p part) Outcome {
 }
 
 // judgeLimits looks at the containers, not at the file: the Engine leaves a limit out
-// that the kernel cannot enforce, and only says so once.
+// that the kernel cannot enforce, and only says so once. Where one container has its
+// limit, the kernel can: the other one was made by hand.
 func judgeLimits(e *Evidence) Outcome {
 	var without []string
 	looked := false
@@ -293,7 +294,7 @@ func judgeLimits(e *Evidence) Outcome {
 		}
 	}
 	switch {
-	case len(without) > 0:
+	case len(without) > 0 && !e.enforces(memoryLimit):
 		return warning("the memory limits are not enforced here: this kernel has no memory cgroup").seen(without...)
 	case !looked:
 		return unseen("no container with a limit was seen")
@@ -355,7 +356,11 @@ func judgeOnNetwork(e *Evidence, p part) Outcome {
 	for _, name := range wantedNetworks(e, p, c) {
 		id, on := c.Networks[name]
 		if !on {
-			return fault("%s is not on the network %s", p, name).seen(networks(c)).do("", "mqtunnel up")
+			o := fault("%s is not on the network %s", p, name).seen(networks(c)).do("", "mqtunnel up")
+			if d, _ := e.details(p); d.Rights.HostNetwork {
+				o = o.because(p.check("unchanged"))
+			}
+			return o
 		}
 		for _, n := range e.Project.Observed.Networks {
 			if n.Name == name && id != "" && n.ID != "" && n.ID != id {

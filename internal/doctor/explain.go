@@ -108,6 +108,10 @@ func explanations() map[string]string {
 			"That is fine where it is meant; else take the setting out and type mqtunnel up.",
 		"MQT-B20": "Both containers have a limit of memory, so that a flood of messages cannot take this machine down. The Engine leaves it out where the kernel has no memory cgroup, as on a Raspberry Pi by default. " +
 			"Add cgroup_enable=memory cgroup_memory=1 to the one line in /boot/firmware/cmdline.txt, reboot, and type mqtunnel up --force-recreate.",
+		"MQT-B21": "The broker's container is compared with what the files make of it: rights, user, published ports, limits and restart policy. docker update, docker run and tools such as Portainer change it and leave the files and the labels as they are, so mqtunnel up and Docker Compose see nothing to do. " +
+			"mqtunnel up --force-recreate makes it anew as the files say. What is meant to stay belongs into compose.override.yaml.",
+		"MQT-B22": "mqtunnel runs the broker without root, without any capability, without a way to new privileges, and with limits of memory and processes: it faces the internet. An override file may take some of that away, and whoever breaks into the broker then has it. " +
+			"Keep only what something needs, and type mqtunnel up. Another limit than mqtunnel's is no finding, only none at all.",
 
 		// The connector's container.
 		"MQT-C01": "The project's connector has no container, so Cloudflare has nothing to send requests to and clients get error 1033. It was removed by hand or never made. mqtunnel up makes it.",
@@ -123,6 +127,10 @@ func explanations() map[string]string {
 		"MQT-C09": "The connector runs but is not on the project's network, or is on an older one of the same name. It then knows no host called mosquitto, and every client gets 502. mqtunnel up connects it again.",
 		"MQT-C10": "cloudflared tells its state on a metrics port that only its own container can reach, and its health check asks there. A process that runs and does not answer hangs, which happens after the network was away for long. " +
 			"mqtunnel restart cloudflared mends it.",
+		"MQT-C11": "The connector's container is compared with what the files make of it: rights, user, published ports, limits and restart policy. What docker update, docker run or Portainer changed there stands in no file, and mqtunnel up and mqtunnel restart leave it so. " +
+			"mqtunnel up --force-recreate makes it anew as the files say; clients have to connect again.",
+		"MQT-C12": "The connector needs no root, no capability and no way to new privileges, for it only dials out. Whatever an override file gives it, those who control the Cloudflare account and whoever breaks into it have as well. " +
+			"Keep only what something needs, and type mqtunnel up. Another limit of memory or processes than mqtunnel's is no finding, only none at all.",
 
 		// The way to the edge.
 		"MQT-E01": "Containers ask Docker's resolver, which passes on to the resolver of the host. A VPN, systemd-resolved on a loopback address or a Pi-hole in a container that is down breaks that, while the host itself resolves names well. " +

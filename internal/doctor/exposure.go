@@ -1,9 +1,13 @@
 package doctor
 
 import (
+	"cmp"
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
+	"strconv"
+	"strings"
 
 	"mqtunnel/internal/lifecycle"
 	"mqtunnel/internal/plan"
@@ -47,8 +51,16 @@ func judgePublished(e *Evidence) Outcome {
 		return unseen("the Engine was not asked")
 	}
 	var seen, asked []string
+	var changed Outcome // where a container was changed by hand, which has a check of its own
 	for _, c := range o.Containers {
-		seen = append(seen, exposed(c)...)
+		unwanted := e.unwanted(c)
+		for _, port := range exposed(c) {
+			if slices.Contains(unwanted, port) {
+				changed = fault("a port is published on the LAN, and the files do not say so").because(part(c.Service()).check("unchanged"))
+				continue
+			}
+			seen = append(seen, c.Name+" "+port)
+		}
 	}
 	if s := e.Files.Settings; s != nil && s.LAN.Enabled() {
 		asked = lifecycle.Weaker(false, s.LAN.String())
@@ -59,6 +71,8 @@ func judgePublished(e *Evidence) Outcome {
 		}
 	}
 	switch {
+	case len(seen) == 0 && changed.Status == Failed:
+		return changed
 	case len(seen) == 0:
 		return pass("")
 	case len(asked) > 0 && len(seen) == 1:
@@ -68,14 +82,49 @@ func judgePublished(e *Evidence) Outcome {
 		do("take ports out of compose.override.yaml where nobody needs them, and type: mqtunnel up", "mqtunnel up")
 }
 
-// exposed tells which ports of a container others than this host reach.
+// unwanted tells which ports a container of the broker's or the connector's publishes
+// on the LAN that the files do not ask for, where it was made from them.
+func (e *Evidence) unwanted(c plan.Container) []string {
+	p := part(c.Service())
+	svc, known := e.wanted(p)
+	if !known || p != thisBroker && p != thisConnector || c.Labels[plan.LabelConfigHash] != svc.Hash {
+		return nil
+	}
+	asked := func(port plan.Port) bool {
+		return slices.ContainsFunc(svc.Spec.Ports, func(want plan.Port) bool { return asksFor(want, port) })
+	}
+	c.Ports = slices.DeleteFunc(slices.Clone(c.Ports), asked)
+	return exposed(c)
+}
+
+// asksFor reports whether a port of a service comes to this one of a container.
+func asksFor(want, port plan.Port) bool {
+	return want.Container == port.Container && cmp.Or(want.Protocol, "tcp") == cmp.Or(port.Protocol, "tcp") &&
+		hostAddress(want.HostIP) == hostAddress(port.HostIP) && among(port.HostPort, want.HostPort)
+}
+
+// among reports whether a port is the one that was asked for, or one of a range of them.
+// Where none was asked for, the Engine chooses.
+func among(port, asked string) bool {
+	first, last, spread := strings.Cut(asked, "-")
+	if !spread {
+		return asked == "" || asked == port
+	}
+	low, err1 := strconv.Atoi(first)
+	high, err2 := strconv.Atoi(last)
+	n, err3 := strconv.Atoi(port)
+	return errors.Join(err1, err2, err3) == nil && low <= n && n <= high
+}
+
+// exposed tells which ports of a container others than this host reach, each as the end
+// of a sentence about the container.
 func exposed(c plan.Container) []string {
 	var lines []string
 	for _, p := range c.Ports {
 		if a, err := netip.ParseAddr(p.HostIP); err == nil && a.IsLoopback() {
 			continue
 		}
-		lines = append(lines, fmt.Sprintf("%s publishes port %d on %s, port %s", c.Name, p.Container, hostAddress(p.HostIP), p.HostPort))
+		lines = append(lines, fmt.Sprintf("publishes port %d on %s, port %s", p.Container, hostAddress(p.HostIP), p.HostPort))
 	}
 	slices.Sort(lines)
 	return slices.Compact(lines)

@@ -29,6 +29,16 @@ func serviceOf(p part, name string) plan.Details {
 			Labels:   map[string]string{plan.LabelService: string(p), plan.LabelProject: "p"},
 		},
 		StartedAt: look().Add(-time.Hour), FinishedAt: look().Add(-time.Hour), Policy: plan.Restart{Name: "unless-stopped"},
+		Rights: specOf(p).Rights(), MemoryLimit: 256 << 20, PidsLimit: 64,
+	}
+}
+
+// specOf is what a service is made from, as far as it is looked at.
+func specOf(p part) plan.Spec {
+	return plan.Spec{
+		User: map[part]string{thisBroker: "1883:1883", thisConnector: "65532:65532"}[p], CapDrop: []string{"ALL"},
+		SecurityOpt: []string{"no-new-privileges:true"}, Restart: plan.Restart{Name: "unless-stopped"},
+		MemoryLimit: 256 << 20, PidsLimit: 64, Networks: []plan.Endpoint{{Network: "p_default"}},
 	}
 }
 
@@ -44,8 +54,8 @@ func healthy() *scene {
 				Rendered: &render.Rendered{Project: plan.Project{
 					Name: "p", Dir: "/srv/p", Networks: []plan.Network{{Key: "default", Name: "p_default"}},
 					Services: []plan.Service{
-						{Name: plan.ServiceBroker, ContainerName: "mosquitto", Spec: plan.Spec{Networks: []plan.Endpoint{{Network: "p_default"}}}},
-						{Name: plan.ServiceConnector, ContainerName: "cloudflared", Spec: plan.Spec{Networks: []plan.Endpoint{{Network: "p_default"}}}},
+						{Name: plan.ServiceBroker, ContainerName: "mosquitto", Spec: specOf(thisBroker)},
+						{Name: plan.ServiceConnector, ContainerName: "cloudflared", Spec: specOf(thisConnector)},
 					},
 				}},
 			},
@@ -137,6 +147,12 @@ func (s *scene) publish(ip, port string) {
 	p := plan.Port{HostIP: ip, HostPort: port, Container: 1883, Protocol: "tcp"}
 	s.wanted(thisBroker).Spec.Ports = []plan.Port{p}
 	s.broker.Ports = []plan.Port{p}
+}
+
+// restarts gives a container and its service another restart policy.
+func (s *scene) restarts(d *plan.Details, policy string) {
+	d.Policy.Name = policy
+	s.wanted(part(d.Service())).Spec.Restart.Name = policy
 }
 
 func (s *scene) trip(class probe.Class) {
@@ -245,9 +261,9 @@ func TestEachFaultOfTheContainersIsNamedByTheCheckItBelongsTo(t *testing.T) {
 		"stopped":           {func(s *scene) { ends(&s.broker, 0) }, "B11 failed: the broker was stopped by hand, and so does not come back by itself, not even after a reboot"},
 		"terminated":        {func(s *scene) { ends(&s.connector, 143) }, "C05 failed: the connector was stopped by hand"},
 		"killed":            {func(s *scene) { ends(&s.connector, 137) }, "C05 failed: the connector was stopped by hand"},
-		"stopped, always":   {func(s *scene) { ends(&s.broker, 0); s.broker.Policy.Name = "always" }, "B11 failed: the broker was stopped by hand, and so does not come back before Docker is restarted"},
-		"ended, policy no":  {func(s *scene) { ends(&s.broker, 0); s.broker.Policy.Name = "no" }, `B11 failed: the broker has ended, and its restart policy "no"`},
-		"failed, policy no": {func(s *scene) { ends(&s.connector, 1); s.connector.Policy.Name = "no" }, "C07 failed: the connector has ended with exit code 1: it cannot work as it is set up"},
+		"stopped, always":   {func(s *scene) { ends(&s.broker, 0); s.restarts(&s.broker, "always") }, "B11 failed: the broker was stopped by hand, and so does not come back before Docker is restarted"},
+		"ended, policy no":  {func(s *scene) { ends(&s.broker, 0); s.restarts(&s.broker, "no") }, `B11 failed: the broker has ended, and its restart policy "no"`},
+		"failed, policy no": {func(s *scene) { ends(&s.connector, 1); s.restarts(&s.connector, "no") }, "C07 failed: the connector has ended with exit code 1: it cannot work as it is set up"},
 		"paused, broker":    {func(s *scene) { s.broker.State = plan.StatePaused }, "B12 failed: the broker is paused"},
 		"paused, connector": {func(s *scene) { s.connector.State = plan.StatePaused }, "C06 failed: the connector is paused"},
 		"killed for memory": {func(s *scene) { loops(&s.broker, 137); s.broker.OOMKilled = true }, "B10 failed: the broker ran out of memory"},
@@ -344,11 +360,62 @@ func TestEachFaultOfTheContainersIsNamedByTheCheckItBelongsTo(t *testing.T) {
 			s.publish("192.168.1.5", "1883")
 			s.e.Files.Settings.LAN = config.LANListen{Address: netip.MustParseAddr("127.0.0.1"), Port: 1883}
 		}, "B19 warning: compose.override.yaml publishes ports"},
-		"limit enforced": {func(s *scene) {
-			s.wanted(thisBroker).Spec.MemoryLimit, s.broker.MemoryLimit = 256<<20, 256<<20
+		"no memory cgroup": {func(s *scene) {
+			s.broker.MemoryLimit, s.connector.MemoryLimit = 0, 0
+		}, "B20 warning: the memory limits are not enforced here"},
+		"no pids cgroup": {func(s *scene) { s.broker.PidsLimit, s.connector.PidsLimit = 0, 0 }, ""},
+		"host's network": {func(s *scene) { s.wanted(thisBroker).Spec.NetworkMode = "host" }, "B19 warning: compose.override.yaml publishes ports"},
+
+		"privileged by hand":   {func(s *scene) { s.broker.Rights.Privileged = true }, "B21 failed: the broker is privileged, and the files do not say so"},
+		"root by hand":         {func(s *scene) { s.connector.Rights.User = "" }, "C11 failed: the connector runs as root, and the files do not say so"},
+		"another user by hand": {func(s *scene) { s.connector.Rights.User = "1000" }, "C11 failed: the connector runs as user 1000 in place of 65532:65532, and"},
+		"memory by hand":       {func(s *scene) { s.broker.MemoryLimit = 512 << 20 }, "B21 warning: the broker may use 512 MB of memory in place of 256 MB of memory, and"},
+		"no memory limit, by hand": {func(s *scene) {
+			s.connector.MemoryLimit = 0
+		}, "C11 warning: the connector may use all memory in place of 256 MB of memory, and"},
+		"no limit of processes, by hand": {func(s *scene) {
+			s.broker.PidsLimit = 0
+		}, "B21 warning: the broker may run any number of processes in place of 64 processes, and"},
+		"restart policy by hand": {func(s *scene) { s.broker.Policy.Name = "no" }, "B21 warning: the broker has the restart policy no in place of unless-stopped, and"},
+		"rights and limits by hand": {func(s *scene) {
+			s.broker.PidsLimit, s.broker.Rights.CapAdd = 1000, []string{"CAP_NET_ADMIN"}
+		}, "B21 failed: the broker has the capability NET_ADMIN, and"},
+		"port by hand": {func(s *scene) {
+			s.broker.Ports = []plan.Port{{HostIP: "0.0.0.0", HostPort: "9001", Container: 9001, Protocol: "tcp"}}
+		}, "B21 failed: the broker publishes port 9001 on every address, port 9001, and"},
+		"port by hand beside another": {func(s *scene) {
+			s.publish("0.0.0.0", "1883")
+			s.broker.Ports = append(s.broker.Ports, plan.Port{HostIP: "::", HostPort: "1884", Container: 1883, Protocol: "tcp"})
+		}, "B21 failed: the broker publishes port 1883 on every address, port 1884, and|B19 warning: compose.override.yaml publishes"},
+		"ports as the Engine chooses": {func(s *scene) {
+			s.wanted(thisBroker).Spec.Ports = []plan.Port{{Container: 1883}, {Container: 9001, HostIP: "::", HostPort: "9001-9009"}}
+			s.broker.Ports = []plan.Port{{HostIP: "0.0.0.0", HostPort: "32768", Container: 1883, Protocol: "tcp"}, {HostIP: "::", HostPort: "9002", Container: 9001, Protocol: "tcp"}}
+		}, "B19 warning: compose.override.yaml publishes"},
+		"host's network by hand": {func(s *scene) {
+			s.broker.Rights.HostNetwork, s.broker.Networks = true, map[string]string{"host": "h"}
+		}, "B21 failed: the broker uses the network of the host, and"},
+		"made from other files": {func(s *scene) {
+			s.wanted(thisBroker).Hash, s.broker.Rights.Privileged = "new", true
 		}, ""},
-		"no memory cgroup": {func(s *scene) { s.wanted(thisConnector).Spec.MemoryLimit = 256 << 20 }, "B20 warning: the memory limits are not enforced here"},
-		"host's network":   {func(s *scene) { s.wanted(thisBroker).Spec.NetworkMode = "host" }, "B19 warning: compose.override.yaml publishes ports"},
+		"privileged by the override": {func(s *scene) {
+			s.wanted(thisBroker).Spec.Privileged, s.broker.Rights.Privileged = true, true
+			s.e.Files.Rendered.Project.ConfigFiles = []string{"/srv/p/compose.yaml", "/srv/p/docker-compose.override.yml"}
+		}, "B22 warning: docker-compose.override.yml confines the broker less than mqtunnel does: it is privileged"},
+		"capability by the override": {func(s *scene) {
+			s.wanted(thisConnector).Spec.CapAdd, s.connector.Rights.CapAdd = []string{"NET_RAW"}, []string{"CAP_NET_RAW"}
+		}, "C12 warning: compose.override.yaml confines the connector less than mqtunnel does: it has the capability NET_RAW"},
+		"capability of the override, not in force yet": {func(s *scene) { s.wanted(thisConnector).Spec.CapAdd = []string{"NET_RAW"} }, ""},
+		"no limits by the override": {func(s *scene) {
+			s.wanted(thisBroker).Spec.MemoryLimit, s.broker.MemoryLimit = 0, 0
+			s.wanted(thisConnector).Spec.PidsLimit, s.connector.PidsLimit = -1, 0
+		}, "B22 warning: compose.override.yaml confines the broker less than mqtunnel does: it has no limit of memory|" +
+			"C12 warning: compose.override.yaml confines the connector less than mqtunnel does: it has no limit of processes"},
+		"other limits by the override": {func(s *scene) {
+			s.wanted(thisBroker).Spec.MemoryLimit, s.broker.MemoryLimit = 512<<20, 512<<20
+		}, ""},
+		"one by the override, one by hand": {func(s *scene) {
+			s.wanted(thisBroker).Spec.CapAdd, s.broker.Rights.CapAdd = []string{"NET_RAW"}, []string{"CAP_NET_RAW", "CAP_SYS_ADMIN"}
+		}, "B21 failed: the broker has the capability SYS_ADMIN, and|B22 warning: compose.override.yaml confines the broker less"},
 
 		"old image": {func(s *scene) {
 			loops(&s.connector, 255)
