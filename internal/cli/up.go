@@ -288,7 +288,7 @@ func (u *upRun) run(ctx context.Context) error {
 		}
 	}
 	if u.plan.Empty() {
-		u.note("nothing to change: the containers are as they should be")
+		u.note("nothing to change: the containers were made from these files")
 		return nil
 	}
 	return left(lifecycle.Execute(ctx, u.engine, u.rendered.Project, u.images, u.plan, u.show), leftHalfway)

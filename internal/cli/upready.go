@@ -20,6 +20,7 @@ import (
 // finish waits until a message flows, and tells people what they need.
 func (u *upRun) finish(ctx context.Context, to []probe.ConnectTo) error {
 	u.weaker()
+	u.unconfined(ctx)
 	u.olderBroker(u.dir)
 	if u.options.noWait {
 		u.progress.End()
@@ -119,6 +120,14 @@ func (s *session) weaker() {
 	}
 	for _, text := range lifecycle.Weaker(s.settings.AllowAnonymous, s.settings.LAN.String()) {
 		s.warn(text)
+	}
+}
+
+// unconfined says aloud where the containers are less confined than mqtunnel makes them,
+// in the words of doctor and status.
+func (u *upRun) unconfined(ctx context.Context) {
+	for _, f := range doctor.Unconfined(ctx, u.engine, u.rendered) {
+		u.warn(fmt.Sprintf("%s; mqtunnel help %s explains it", f.Sentence, f.Code))
 	}
 }
 

@@ -1,17 +1,39 @@
 package doctor
 
 import (
+	"context"
 	"fmt"
 	"path/filepath"
 	"slices"
+	"time"
 
+	"mqtunnel/internal/lifecycle"
 	"mqtunnel/internal/plan"
+	"mqtunnel/internal/render"
 )
 
 func judgeBrokerUnchanged(e *Evidence) Outcome    { return judgeUnchanged(e, thisBroker) }
 func judgeConnectorUnchanged(e *Evidence) Outcome { return judgeUnchanged(e, thisConnector) }
 func judgeBrokerConfined(e *Evidence) Outcome     { return judgeConfined(e, thisBroker) }
 func judgeConnectorConfined(e *Evidence) Outcome  { return judgeConfined(e, thisConnector) }
+
+// Unconfined returns what is to be said about how the containers of a project are
+// confined: the findings of the checks on their limits and their rights. It looks at
+// nothing else, and a container that it cannot look at is left out.
+func Unconfined(ctx context.Context, engine lifecycle.Prober, r render.Rendered) []Result {
+	ctx, cancel := context.WithTimeout(ctx, engineTimeout)
+	defer cancel()
+	st := lifecycle.Status{Details: map[string]plan.Details{}}
+	for _, svc := range r.Project.Services {
+		if d, err := engine.Inspect(ctx, svc.ContainerName); err == nil {
+			st.Details[svc.Name] = d
+		}
+	}
+	e := &Evidence{At: time.Now(), Files: FilesEvidence{Rendered: &r}, Project: ProjectEvidence{Name: r.Project.Name, Status: &st}}
+	return Judge(e).Only([]string{
+		"limits", "broker-unchanged", "broker-confined", "connector-unchanged", "connector-confined",
+	}).Findings()
+}
 
 // judgeUnchanged compares the container with what the files make. Nothing that is
 // changed by hand shows in the labels by which up and Compose know what to replace.

@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/containerd/errdefs"
@@ -33,6 +34,7 @@ const labelScript = "io.mqtunnel.lab.script"
 //	engine run NAME [port=PORT] [LABEL=VALUE...]   a container that only waits
 //	engine exec CONTAINER COMMAND...               its output is stdout then
 //	engine network NAME [LABEL=VALUE...]
+//	engine limit NAME MEGABYTES
 func engineCommand(ts *testscript.TestScript, s *script, neg bool, args []string) {
 	if neg || len(args) < 2 {
 		ts.Fatalf("usage: engine VERB NAME [ARGUMENT...]")
@@ -50,6 +52,8 @@ func engineCommand(ts *testscript.TestScript, s *script, neg bool, args []string
 		err = s.engine.ContainerUnpause(ctx, name)
 	case "kill":
 		err = s.engine.ContainerKill(ctx, name, "KILL")
+	case "limit":
+		err = s.limit(ctx, name, rest)
 	case "rm":
 		err = s.engine.ContainerRemove(ctx, name, container.RemoveOptions{Force: true, RemoveVolumes: true})
 	case "run":
@@ -65,6 +69,16 @@ func engineCommand(ts *testscript.TestScript, s *script, neg bool, args []string
 		ts.Fatalf("engine %s: no such verb", args[0])
 	}
 	ts.Check(err)
+}
+
+// limit gives a container another limit of memory, as docker update does.
+func (s *script) limit(ctx context.Context, name string, arguments []string) error {
+	megabytes, err := strconv.ParseInt(strings.Join(arguments, ""), 10, 32)
+	if err != nil {
+		return err
+	}
+	_, err = s.engine.ContainerUpdate(ctx, name, container.UpdateConfig{Resources: container.Resources{Memory: megabytes << 20, MemorySwap: megabytes << 21}})
+	return err
 }
 
 // labels marks an object as this script's, with further labels.
