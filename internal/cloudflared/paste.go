@@ -1,6 +1,9 @@
 package cloudflared
 
 import (
+	"bytes"
+	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"regexp"
 	"strings"
@@ -145,6 +148,9 @@ func repair(run string) (Token, error) {
 	}
 	body := strings.TrimRight(run, "=")
 	std := strings.NewReplacer("-", "+", "_", "/").Replace(body)
+	if overlong(std) {
+		return Token{}, ErrTokenExtra
+	}
 	if len(body)%4 == 1 {
 		return Token{}, ErrTokenCut
 	}
@@ -157,6 +163,30 @@ func repair(run string) (Token, error) {
 		return Token{}, ErrTokenURL
 	}
 	return token, err
+}
+
+// overlong reports whether base64 begins with a whole token and goes on: the token's
+// JSON ends with its last brace.
+func overlong(body string) bool {
+	even := body
+	if len(body)%4 == 1 {
+		even = body[:len(body)-1] // six bits hold no byte
+	}
+	raw, err := base64.RawStdEncoding.DecodeString(even)
+	if err != nil {
+		return false
+	}
+	var p payload
+	dec := json.NewDecoder(bytes.NewReader(raw))
+	if dec.Decode(&p) != nil {
+		return false
+	}
+	whole := (8*int(dec.InputOffset()) + 5) / 6
+	if whole >= len(body) {
+		return false
+	}
+	_, err = decode(padded(body[:whole]))
+	return err == nil
 }
 
 // padded returns base64 with the padding that its length asks for.

@@ -29,7 +29,7 @@ func testToken() string {
 func verdicts() map[string]error {
 	return map[string]error{
 		"Empty": cloudflared.ErrTokenEmpty, "Missing": cloudflared.ErrTokenMissing, "Form": cloudflared.ErrTokenForm,
-		"Cut": cloudflared.ErrTokenCut, "Tail": cloudflared.ErrTokenTail, "Garbled": cloudflared.ErrTokenGarbled,
+		"Cut": cloudflared.ErrTokenCut, "Extra": cloudflared.ErrTokenExtra, "Tail": cloudflared.ErrTokenTail, "Garbled": cloudflared.ErrTokenGarbled,
 		"URL": cloudflared.ErrTokenURL, "Two": cloudflared.ErrTokenTwo, "Fields": cloudflared.ErrTokenFields,
 		"Account": cloudflared.ErrTokenAccount, "UUID": cloudflared.ErrTokenUUID, "Secret": cloudflared.ErrTokenSecret,
 		"Short": cloudflared.ErrTokenShort, "Shortened": cloudflared.ErrTokenShortened, "APIToken": cloudflared.ErrTokenAPIToken,
@@ -138,6 +138,28 @@ func TestOnlyTheCanonicalFormParses(t *testing.T) {
 	} {
 		if _, err := cloudflared.ParseToken(c.text); !errors.Is(err, c.want) {
 			t.Errorf("%s: error %v, want %v", name, err, c.want)
+		}
+	}
+}
+
+func TestATokenThatGoesOnIsNotCut(t *testing.T) {
+	for _, account := range []string{"a", "ab", "abc"} { // of every length of padding
+		token := strings.TrimRight(encode(`{"a":"`+account+`","t":"`+testTunnel+`","s":"`+encode(testSecret)+`"}`), "=")
+		for extra := 1; extra <= 9; extra++ {
+			text := token + "xyz012789"[:extra]
+			if _, err := cloudflared.FindToken(text); !errors.Is(err, cloudflared.ErrTokenExtra) {
+				t.Errorf("account %s and %d characters: error %v, want %v", account, extra, err, cloudflared.ErrTokenExtra)
+			} else {
+				checkFault(t, err, text)
+			}
+			if _, err := cloudflared.ParseToken("--token " + text); !errors.Is(err, cloudflared.ErrTokenExtra) {
+				t.Errorf("in a command, account %s and %d characters: error %v", account, extra, err)
+			}
+		}
+		for cut := 1; cut < len(token); cut++ {
+			if _, err := cloudflared.FindToken(token[:cut]); errors.Is(err, cloudflared.ErrTokenExtra) {
+				t.Errorf("account %s, the first %d characters: error %v", account, cut, err)
+			}
 		}
 	}
 }

@@ -13,6 +13,7 @@ var (
 	ErrTokenMissing     = errors.New("there is no tunnel token in this text")
 	ErrTokenForm        = errors.New("the tunnel token is not written as cloudflared reads it")
 	ErrTokenCut         = errors.New("the tunnel token is cut: its end is missing")
+	ErrTokenExtra       = errors.New("the tunnel token is whole, and characters follow it that do not belong to it")
 	ErrTokenTail        = errors.New("the tunnel token is cut: its beginning is missing")
 	ErrTokenGarbled     = errors.New("the tunnel token is damaged: it does not decode")
 	ErrTokenURL         = errors.New("the tunnel token is in base64url, which cloudflared does not read")
@@ -54,6 +55,8 @@ func hintOf(err error) string {
 	case errors.Is(err, ErrTokenCut), errors.Is(err, ErrTokenTail), errors.Is(err, ErrTokenGarbled), errors.Is(err, ErrTokenShortened),
 		errors.Is(err, ErrTokenAccount), errors.Is(err, ErrTokenUUID), errors.Is(err, ErrTokenSecret), errors.Is(err, ErrTokenShort):
 		return "copy it again, with the copy button rather than by hand; " + hintCopy
+	case errors.Is(err, ErrTokenExtra):
+		return "take away what follows the token, or copy it again, with the copy button rather than by hand; " + hintCopy
 	case errors.Is(err, ErrTokenURL):
 		return "something replaced + and / by - and _; " + hintCopy
 	case errors.Is(err, ErrTokenTwo):
