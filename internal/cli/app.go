@@ -85,7 +85,7 @@ func (a *App) report(ctx context.Context, err error) remedy.Code {
 	if code == remedy.Interrupted {
 		message = "interrupted"
 	}
-	hint := remedy.HintOf(err)
+	hint := a.again(remedy.HintOf(err))
 	if a.json || a.asked(jsonOption) {
 		_ = writeJSON(a.Out, errorJSON{Schema: schema, Error: errorDetail{Code: int(code), Message: display.Redact(message), Hint: display.Redact(hint)}}) // nothing is left to tell it to
 		return code

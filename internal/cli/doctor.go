@@ -172,7 +172,7 @@ func (s *doctorRun) look(ctx context.Context) (doctorReport, error) {
 	}
 	return doctorReport{
 		evidence: e, diagnosis: doctor.Judge(e), names: s.names,
-		took: time.Since(began), cleaner: cleaner{secretsOf(s.dir, s.app.Environ)},
+		took: time.Since(began), cleaner: cleaner{hide: secretsOf(s.dir, s.app.Environ), flags: s.app.flags.again()},
 	}, nil
 }
 
@@ -251,7 +251,7 @@ func (s *doctorRun) place(ctx context.Context) error {
 			s.note(fmt.Sprintf("this is no project directory; looking at project %s in %s", project, dir))
 			s.project = project
 			if dir != "" {
-				s.dir = dir
+				s.dir, s.app.flags.dir = dir, dir // what is to be typed names it
 			}
 		}
 	default:

@@ -125,7 +125,7 @@ func reports() map[string]doctorReport {
 	}
 	for name, r := range list {
 		r.took = 840 * time.Millisecond
-		r.cleaner = cleaner{[]secret.Text{secret.New(testPassword)}}
+		r.cleaner = cleaner{hide: []secret.Text{secret.New(testPassword)}}
 		list[name] = r
 	}
 	return list

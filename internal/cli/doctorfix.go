@@ -69,7 +69,7 @@ func (s *doctorRun) showRepairs(repairs []doctor.Repair) {
 		for _, seen := range r.Rests {
 			fmt.Fprintf(w, "   seen: %s\n", display.Safe(display.Redact(seen)))
 		}
-		fmt.Fprintf(w, "   by hand: %s\n", strings.Join(r.Commands, "; "))
+		fmt.Fprintf(w, "   by hand: %s\n", s.app.again(strings.Join(r.Commands, "; ")))
 	}
 }
 

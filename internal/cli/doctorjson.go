@@ -59,7 +59,7 @@ func (r doctorReport) json() doctorJSON {
 		Findings: []findingJSON{}, Checks: []checkJSON{}, TookMS: r.took.Milliseconds(),
 	}
 	for _, f := range d.Findings() {
-		j := findingOf(f, r.clean)
+		j := findingOf(f, r.cleaner)
 		if f.Status == doctor.Failed && out.Verdict == nil {
 			out.Verdict = &j.Code
 		}
@@ -77,16 +77,16 @@ func (r doctorReport) json() doctorJSON {
 }
 
 // findingOf is a finding with everything in it made clean.
-func findingOf(f doctor.Result, clean func(string) string) findingJSON {
+func findingOf(f doctor.Result, c cleaner) findingJSON {
 	j := findingJSON{
 		Code: f.Code, ID: f.ID, Layer: string(f.Layer), Status: string(f.Status), Title: f.Title,
-		Sentence: clean(f.Sentence), Remedy: clean(remedyOf(f)), Evidence: []string{}, Commands: []string{},
+		Sentence: c.clean(f.Sentence), Remedy: c.todo(remedyOf(f)), Evidence: []string{}, Commands: []string{},
 	}
 	for _, l := range f.Seen {
-		j.Evidence = append(j.Evidence, clean(l))
+		j.Evidence = append(j.Evidence, c.clean(l))
 	}
-	for _, c := range f.Commands {
-		j.Commands = append(j.Commands, clean(c))
+	for _, command := range f.Commands {
+		j.Commands = append(j.Commands, c.todo(command))
 	}
 	return j
 }

@@ -26,7 +26,8 @@ type doctorReport struct {
 
 // cleaner takes out of outside text what must not be shown.
 type cleaner struct {
-	hide []secret.Text // the secrets of the project
+	hide  []secret.Text // the secrets of the project
+	flags string        // what commands to type repeat, see App.again
 }
 
 func (c cleaner) clean(text string) string {
@@ -35,6 +36,9 @@ func (c cleaner) clean(text string) string {
 	}
 	return display.Redact(text)
 }
+
+// todo is clean for what to do and what to type.
+func (c cleaner) todo(text string) string { return repeating(c.clean(text), c.flags) }
 
 // shown is the part of the diagnosis that was asked for.
 func (r doctorReport) shown() doctor.Diagnosis {
@@ -202,14 +206,14 @@ func (p doctorPrinter) finding(f doctor.Result, first bool) {
 		}
 		p.line(style, word, f.Code+": "+f.Sentence)
 	}
-	for l := range strings.SplitSeq(remedyOf(f), "\n") {
+	for l := range strings.SplitSeq(p.todo(remedyOf(f)), "\n") {
 		p.line(display.Cyan, "  do:  ", l)
 	}
 	for _, c := range f.Commands {
 		if strings.Contains(remedyOf(f), c) {
 			continue
 		}
-		fmt.Fprintf(p.out, "          %s\n", display.Safe(p.clean(c))) // whole, to be copied
+		fmt.Fprintf(p.out, "          %s\n", display.Safe(p.todo(c))) // whole, to be copied
 	}
 }
 
@@ -238,7 +242,7 @@ func (p doctorPrinter) healthy(d doctor.Diagnosis) {
 	if s := e.Project.Status; s != nil && len(s.Connections) > 0 {
 		p.line(display.Faint, "edge", connectionsText(s))
 	}
-	p.line(display.Faint, "checks", p.counts(d)+"; mqtunnel doctor -v shows them")
+	p.line(display.Faint, "checks", p.counts(d)+p.todo("; mqtunnel doctor -v shows them"))
 }
 
 // runs says what of the project runs.
@@ -388,7 +392,7 @@ func (p doctorPrinter) more(d doctor.Diagnosis) {
 		text += ", mqtunnel doctor -v shows every check"
 	}
 	fmt.Fprintln(p.out)
-	p.line(display.Faint, "more:", text)
+	p.line(display.Faint, "more:", p.todo(text))
 }
 
 // checkListJSON is the frozen form of doctor --list --json.

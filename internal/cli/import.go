@@ -119,7 +119,7 @@ func oldDirectory(dir, project string) (string, error) {
 		return "", fmt.Errorf("find the project directory: %w", err)
 	}
 	if abs == real {
-		return "", remedy.Errorf(remedy.Input, "make a new directory and type it there: mqtunnel import "+abs,
+		return "", remedy.Errorf(remedy.Input, "make a new directory and type: mqtunnel -C NEW import "+abs,
 			"the old set-up is in the project directory itself")
 	}
 	return abs, nil

@@ -185,7 +185,7 @@ func (m *migration) preview() {
 		m.notes = append(m.notes, "the old set-up runs: "+strings.Join(m.running, ", "))
 	}
 	for _, n := range m.notes {
-		fmt.Fprintf(a.Out, "  note   %s\n", display.Safe(n))
+		fmt.Fprintf(a.Out, "  note   %s\n", display.Safe(a.again(n)))
 	}
 }
 
@@ -208,11 +208,11 @@ func (m *migration) result() {
 		fmt.Fprintf(a.Out, "  (cd %s && docker compose down)   # both cannot run at once\n", word(m.old))
 	}
 	if !m.setup.HasToken {
-		fmt.Fprintln(a.Out, "  mqtunnel token set")
+		fmt.Fprintln(a.Out, a.again("  mqtunnel token set"))
 	}
-	fmt.Fprintln(a.Out, "  mqtunnel up")
+	fmt.Fprintln(a.Out, a.again("  mqtunnel up"))
 	if len(m.setup.Users) == 0 {
-		fmt.Fprintln(a.Out, "  mqtunnel user add NAME   # for each client")
+		fmt.Fprintln(a.Out, a.again("  mqtunnel user add NAME   # for each client"))
 	}
 	fmt.Fprintln(a.Out, "\nclients keep their URL, wss://HOSTNAME:443/mqtt, and need the name and password of a user")
 }

@@ -260,6 +260,7 @@ func (s *session) reading(ctx context.Context) (project string, o plan.Observed,
 			project = name
 			if elsewhere, lerr := s.app.session(dir); lerr == nil && dir != "" {
 				s.dir, s.settings = dir, elsewhere.settings
+				s.app.flags.dir = dir // what is to be typed names it
 			}
 		}
 		o, err = s.engine.Observe(ctx, plan.Query{Project: project})

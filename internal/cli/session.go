@@ -122,18 +122,27 @@ func (s *session) close() {
 }
 
 // show passes an event to the display.
-func (s *session) show(e lifecycle.Event) { s.progress.Show(e) }
+func (s *session) show(e lifecycle.Event) {
+	if w, waits := e.(lifecycle.Waiting); waits {
+		w.Hint = s.app.again(w.Hint)
+		e = w
+	}
+	s.progress.Show(e)
+}
 
 // warn tells something that a person should know.
-func (s *session) warn(text string) { s.show(lifecycle.Notice{Text: text, Warning: true}) }
+func (s *session) warn(text string) {
+	s.show(lifecycle.Notice{Text: s.app.again(text), Warning: true})
+}
 
 // note tells something that a person may want to know.
-func (s *session) note(text string) { s.show(lifecycle.Notice{Text: text}) }
+func (s *session) note(text string) { s.show(lifecycle.Notice{Text: s.app.again(text)}) }
 
 // lock makes this command the only one at work on the project directory.
 func (s *session) lock(ctx context.Context) (release func(), err error) {
 	free, err := engine.Lock(ctx, s.dir, !s.app.flags.noWait, func(holder string) {
-		s.note("waiting for another mqtunnel at work on this directory: " + holder)
+		// What the other one was called by is no command to type.
+		s.show(lifecycle.Notice{Text: "waiting for another mqtunnel at work on this directory: " + holder})
 	})
 	if err != nil {
 		return nil, err

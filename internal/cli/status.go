@@ -123,9 +123,9 @@ func (a *App) status(ctx context.Context, live bool) error {
 	if err != nil {
 		return err
 	}
-	out.judge(doctor.Judge(e), cleaner{secretsOf(s.dir, a.Environ)})
+	out.judge(doctor.Judge(e), cleaner{hide: secretsOf(s.dir, a.Environ), flags: a.flags.again()})
 	if st.InsideErr != nil {
-		out.Problems = append(out.Problems, problemJSON{Text: st.InsideErr.Error(), Hint: "without a look from inside: mqtunnel status"})
+		out.Problems = append(out.Problems, problemJSON{Text: st.InsideErr.Error(), Hint: a.again("without a look from inside: mqtunnel status")})
 	}
 	out.Healthy = len(out.Problems) == 0
 	if a.json {
@@ -145,7 +145,7 @@ func (a *App) status(ctx context.Context, live bool) error {
 // here: it says nothing of what runs.
 func (s *statusJSON) judge(d doctor.Diagnosis, c cleaner) {
 	for _, r := range d.Findings() {
-		f := findingOf(r, c.clean)
+		f := findingOf(r, c)
 		switch {
 		case r.Status == doctor.Warned:
 			s.Warnings = append(s.Warnings, f.Sentence)
@@ -319,7 +319,7 @@ func (a *App) printTunnel(s statusJSON) {
 	case len(s.Users) > 0:
 		fmt.Fprintf(out, "users        %s\n", strings.Join(s.Users, ", "))
 	case !s.Anonymous:
-		fmt.Fprintf(out, "users        none yet: every client is refused. Next: mqtunnel user add NAME\n")
+		fmt.Fprintln(out, a.again("users        none yet: every client is refused. Next: mqtunnel user add NAME"))
 	}
 }
 

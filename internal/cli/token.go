@@ -121,7 +121,7 @@ func (a *App) storeToken(ctx context.Context, dir string, token cloudflared.Toke
 		}
 	}
 	if !a.flags.quiet {
-		fmt.Fprintln(a.Out, "next: mqtunnel up")
+		fmt.Fprintln(a.Out, a.again("next: mqtunnel up"))
 	}
 	return nil
 }
@@ -185,7 +185,7 @@ func (a *App) tokenCheckCommand() *cobra.Command {
 			}
 			fmt.Fprintf(a.Out, "ok: a valid token for tunnel %s, from %s\n", token.TunnelID, source.Source)
 			if !a.flags.quiet {
-				fmt.Fprintln(a.Out, "note: whether Cloudflare still accepts it shows when the connector starts: mqtunnel up")
+				fmt.Fprintln(a.Out, a.again("note: whether Cloudflare still accepts it shows when the connector starts: mqtunnel up"))
 			}
 			return nil
 		},

@@ -291,7 +291,7 @@ func (s *session) broker(ctx context.Context, p plan.Project) (_ plan.Container,
 func (a *App) userResult(ctx context.Context, s *session, change userChange, live bool, password secret.Text, made bool) {
 	when := "in effect now"
 	if !live {
-		when = "in effect with the next mqtunnel up"
+		when = a.again("in effect with the next mqtunnel up")
 	}
 	fmt.Fprintf(a.Out, "user %s %s, %s\n", change.name, change.verb, when)
 	if made {

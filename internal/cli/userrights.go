@@ -287,7 +287,7 @@ func (a *App) printDecision(name, action, topic string, decision mosquitto.Decis
 		access = mosquitto.Write
 	}
 	if command := allowing(name, access, topic, decision); command != "" {
-		fmt.Fprintf(a.Out, "  to allow it: %s\n", command)
+		fmt.Fprintf(a.Out, "  to allow it: %s\n", a.again(command))
 	}
 }
 

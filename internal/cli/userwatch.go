@@ -175,7 +175,7 @@ func (w *watcher) judge(action mosquitto.Action) watched {
 		return seen
 	}
 	if seen.refused() {
-		seen.allow = allowing(w.name, access, filter, seen.decision)
+		seen.allow = w.app.again(allowing(w.name, access, filter, seen.decision))
 	}
 	return seen
 }
@@ -205,7 +205,7 @@ func (w *watcher) line(seen watched) string {
 		if seen.refused() || seen.Dropped || seen.Kind == mosquitto.ActionRefused {
 			style = display.Bad
 		}
-		text += "  " + w.app.Out.Paint(style, verdict)
+		text += "  " + w.app.Out.Paint(style, w.app.again(verdict))
 	}
 	return text
 }
