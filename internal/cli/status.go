@@ -209,6 +209,9 @@ func serviceOf(svc lifecycle.ServiceStatus) serviceJSON {
 		since := svc.Since.UTC()
 		j.Since = &since
 	}
+	if svc.State != plan.StateRunning {
+		j.Health = "" // the Engine keeps the last one, which says nothing now
+	}
 	if svc.State != plan.StateRunning && svc.State != plan.StatePaused {
 		code := svc.ExitCode
 		j.ExitCode = &code
