@@ -66,10 +66,14 @@ func (a *App) confirm(ctx context.Context, question string, yes bool) error {
 	if err != nil {
 		return err
 	}
-	if !strings.EqualFold(answer, "yes") {
+	switch strings.ToLower(answer) {
+	case "yes":
+		return nil
+	case "", "n", "no":
 		return remedy.Errorf(remedy.Failed, "", "nothing was changed")
 	}
-	return nil
+	return remedy.Errorf(remedy.Failed, "type the command again, and the whole word yes at the question; or add --yes",
+		"nothing was changed: the answer was not yes")
 }
 
 // readAll reads a bounded secret from r.
