@@ -290,15 +290,17 @@ func unknownCheck(cmd *cobra.Command, name string) error {
 }
 
 // similarChecks returns what a mistyped name may have meant. Cobra knows what is
-// alike, in names of commands.
+// alike, in names of commands. Codes are so much alike that one slip is the most.
 func similarChecks(name string) []string {
-	names := &cobra.Command{SuggestionsMinimumDistance: 2}
-	for _, c := range doctor.Checks() {
-		for _, n := range []string{c.Code, c.ID} {
-			names.AddCommand(&cobra.Command{Use: n, Run: func(*cobra.Command, []string) {}})
-		}
+	codes, ids := &cobra.Command{SuggestionsMinimumDistance: 1}, &cobra.Command{SuggestionsMinimumDistance: 2}
+	add := func(to *cobra.Command, name string) {
+		to.AddCommand(&cobra.Command{Use: name, Run: func(*cobra.Command, []string) {}})
 	}
-	similar := names.SuggestionsFor(name)
+	for _, c := range doctor.Checks() {
+		add(codes, c.Code)
+		add(ids, c.ID)
+	}
+	similar := slices.Concat(codes.SuggestionsFor(name), ids.SuggestionsFor(name))
 	begins := func(s string) int {
 		if strings.HasPrefix(strings.ToLower(s), strings.ToLower(name)) {
 			return 0
