@@ -176,7 +176,7 @@ func (m *migration) preview() {
 		fmt.Fprintf(a.Out, "  take   %s\n", shownItem(item))
 	}
 	for _, item := range s.Left {
-		fmt.Fprintf(a.Out, "  leave  %s\n", shownItem(item))
+		fmt.Fprintf(a.Out, "  leave  %s\n", a.again(shownItem(item)))
 	}
 	if s.Anonymous {
 		m.notes = append(m.notes, "the old broker lets everybody in; here every client needs a user: mqtunnel user add NAME. MQTT_ALLOW_ANONYMOUS=true in .env would be as before")

@@ -23,6 +23,7 @@ const confPath = "/mosquitto/config/mosquitto.conf"
 const (
 	whyOurListener = "mqtunnel has that listener itself"
 	whyOfListener  = "it belongs to a listener that mqtunnel has itself"
+	whyOfBridge    = "it belongs to a bridge, and stands below no connection; or it is no directive that Mosquitto knows"
 	whyFiles       = "it needs files that are not in mqtunnel's container"
 	whyOurs        = "mqtunnel's own configuration says the same"
 	whyDefault     = "it is the default"
@@ -261,7 +262,11 @@ func filesOf() []string {
 // ofBlock adds a line to the listener or bridge that it stands in.
 func (b *confBuilder) ofBlock(place, directive, line, what string) {
 	if b.block == nil || b.block.what != what {
-		b.leave(place, directive, whyOfListener)
+		why := whyOfListener
+		if what == "bridge" {
+			why = whyOfBridge
+		}
+		b.leave(place, directive, "%s", why)
 		return
 	}
 	if b.block.left == "" && slices.Contains(filesOf(), directive) {

@@ -103,6 +103,15 @@ func TestEveryDirectiveIsTakenOrLeftWithItsReason(t *testing.T) {
 			want: "connection home\naddress 192.0.2.1\ntopic # both 0\nremote_password not-shown\n",
 			port: "1883", taken: 1,
 		},
+		"below nothing": {
+			conf: "bridge_frobnicate 1\naddress 192.0.2.1\nmax_qos 1\n",
+			left: []string{
+				"mosquitto.conf:1 bridge_frobnicate: it belongs to a bridge, and stands below no connection; or it is no directive that Mosquitto knows",
+				"mosquitto.conf:2 address: it belongs to a bridge, and stands below no connection; or it is no directive that Mosquitto knows",
+				"mosquitto.conf:3 max_qos: it belongs to a listener that mqtunnel has itself",
+			},
+			port: "1883",
+		},
 		"default listener": {
 			conf: "port 1885\nbind_address 127.0.0.1\nmax_connections 5\nplugin /x.so\n",
 			left: []string{
@@ -169,6 +178,9 @@ func TestUsersKeepHashesAndGetTheirRights(t *testing.T) {
 	var left []string
 	for _, i := range s.Left {
 		left = append(left, i.Place+" "+i.What)
+		if add := "mqtunnel user add plain"; strings.Contains(i.Why, add) != (i.Place == "c/passwd:6") {
+			t.Errorf("%s: %s: %q, and %q is for the plain password", i.Place, i.What, i.Why, add)
+		}
 	}
 	want := []string{
 		"docker-compose.yml tunnel token", "c/mosquitto.conf:2 persistence", "c/passwd:4 user", "c/passwd:5 user", "c/passwd:6 user", "c/passwd:7 user", "c/passwd:8 user bob",

@@ -81,7 +81,7 @@ func (r *reader) passwords(name, text string) []*User {
 			err = mosquitto.CheckUsername(user)
 		}
 		if err != nil {
-			r.leave(place, "user", "%v", err)
+			r.leave(place, "user", "%v%s", err, anew(line))
 			continue
 		}
 		u := &User{Name: user, Newer: len(one.OnlyNewer()) > 0, hash: one}
@@ -93,6 +93,17 @@ func (r *reader) passwords(name, text string) []*User {
 		users = append(users, u)
 	}
 	return users
+}
+
+// anew says how the user of a line that cannot be taken gets a password, where the line
+// names one.
+func anew(line string) string {
+	user, _, named := strings.Cut(line, ":")
+	user = strings.Trim(user, " ")
+	if !named || mosquitto.CheckUsername(user) != nil {
+		return ""
+	}
+	return "; give it a password here: mqtunnel user add " + user
 }
 
 // aclRule is a rule with its place. user is "" for a pattern.
