@@ -252,13 +252,20 @@ func (a *ACL) Render(anonymous bool) string {
 	return b.String()
 }
 
-// writeRules writes denials first.
-func writeRules(b *strings.Builder, rules []Rule) {
-	for _, denials := range []bool{true, false} {
-		for _, r := range rules {
-			if (r.Access == Deny) == denials {
-				b.WriteString("topic " + r.String() + "\n")
-			}
+// denialsFirst returns rules in the order in which the broker applies them.
+func denialsFirst(rules []Rule) []Rule {
+	rank := func(r Rule) int {
+		if r.Access == Deny {
+			return 0
 		}
+		return 1
+	}
+	return slices.SortedStableFunc(slices.Values(rules), func(a, b Rule) int { return rank(a) - rank(b) })
+}
+
+// writeRules writes the rules of a user.
+func writeRules(b *strings.Builder, rules []Rule) {
+	for _, r := range denialsFirst(rules) {
+		b.WriteString("topic " + r.String() + "\n")
 	}
 }

@@ -54,7 +54,7 @@ func everything() []Rule { return []Rule{{ReadWrite, "#"}, {Read, sysTopics}} }
 func ownTopics(user string) []Rule { return []Rule{{ReadWrite, user + "/#"}} }
 
 // DescribeTopics says what rules mean for the user: "all", "own", "none", or the
-// filters, each with its access where that is not readwrite.
+// filters, each with its access where that is not readwrite, denials first.
 func DescribeTopics(user string, rules []Rule) string {
 	switch {
 	case len(rules) == 0:
@@ -65,7 +65,7 @@ func DescribeTopics(user string, rules []Rule) string {
 		return TopicsOwn
 	}
 	parts := make([]string, len(rules))
-	for i, r := range rules {
+	for i, r := range denialsFirst(rules) {
 		parts[i] = r.Filter
 		if r.Access != ReadWrite {
 			parts[i] += " (" + string(r.Access) + ")"
