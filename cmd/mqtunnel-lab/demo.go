@@ -44,7 +44,7 @@ wss://. The project stays up in .lab/NAME; --down removes all of it.`,
 			return d.run()
 		},
 	}
-	cmd.Flags().StringVar(&name, "name", "demo", "name of the lab and of the directory below .lab")
+	cmd.Flags().StringVar(&name, "name", defaultDemo, "name of the lab and of the directory below .lab")
 	cmd.Flags().BoolVar(&down, "down", false, "remove the project, the lab and the directory")
 	return cmd
 }
@@ -95,8 +95,35 @@ func (d demo) run() (err error) {
 	if err != nil {
 		return err
 	}
-	return d.message(ctx, lab, password)
+	if err := d.message(ctx, lab, password); err != nil {
+		return err
+	}
+	d.next(lab)
+	return nil
 }
+
+// next says what can be tried now. From outside, the demo's lab stands where Cloudflare
+// is otherwise, and its certificates are its own.
+func (d demo) next(lab *bench.Lab) {
+	out, program, to := d.cmd.ErrOrStderr(), "bin/mqtunnel -C .lab/"+d.name, "--connect-to "+lab.ConnectTo(demoHost)
+	down := "make demo-down"
+	if d.name != defaultDemo {
+		down += " DEMO=" + d.name
+	}
+	fmt.Fprintf(out, "\nnext, in this directory:\n")
+	for _, command := range []string{"status", "user list", "user watch " + demoUser, "logs -f"} {
+		fmt.Fprintf(out, "  %s %s\n", program, command)
+	}
+	fmt.Fprintf(out, "what connects from outside has to be led to the lab in place of Cloudflare:\n")
+	fmt.Fprintf(out, "  export SSL_CERT_FILE=$PWD/.lab/%s/ca.pem\n", d.name)
+	for _, command := range []string{"up", "doctor --no-doh"} {
+		fmt.Fprintf(out, "  %s %s \\\n    %s\n", program, command, to)
+	}
+	fmt.Fprintf(out, "and at the end:\n  %s\n", down)
+}
+
+// defaultDemo is what a demo is called where nobody says otherwise, in the Makefile too.
+const defaultDemo = "demo"
 
 // demoUser is who sends the demo's message.
 const demoUser = "demo"
