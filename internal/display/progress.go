@@ -12,7 +12,7 @@ import (
 )
 
 // Progress shows events as they come: on a terminal with a last line that is
-// rewritten, elsewhere as plain lines, and not at all when quiet. Its Show is
+// rewritten where it can be, elsewhere as plain lines, and not at all when quiet. Its Show is
 // called by one goroutine at a time.
 type Progress struct {
 	out       Stream
@@ -75,16 +75,16 @@ func (p *Progress) line(style Style, word, text string) {
 	fmt.Fprintf(p.out, "%s %s\n", p.out.Paint(style, word), p.out.Fit(word+" ", text))
 }
 
-// Doing shows what is going on now, on a terminal and unless quiet.
+// Doing shows what is going on now, where the line can be rewritten and unless quiet.
 func (p *Progress) Doing(text string) {
 	if !p.quiet {
 		p.status(Safe(text))
 	}
 }
 
-// status shows what is going on now, on a terminal only.
+// status shows what is going on now, only where the line can be rewritten.
 func (p *Progress) status(text string) {
-	if !p.out.Terminal || text == "" {
+	if !p.out.Rewrites || text == "" {
 		return
 	}
 	p.End()
@@ -112,11 +112,11 @@ func cut(text string, columns int) string {
 	return text
 }
 
-// waiting shows what a stage last saw; elsewhere than on a terminal only when it
+// waiting shows what a stage last saw; where lines cannot be rewritten only when it
 // changed.
 func (p *Progress) waiting(e lifecycle.Waiting) {
 	text := Safe(e.Saw)
-	if p.out.Terminal && e.Hint == "" {
+	if p.out.Rewrites && e.Hint == "" {
 		p.status(fmt.Sprintf("waiting for the %s: %s", stageName(e.Stage), text))
 		return
 	}
@@ -135,14 +135,14 @@ func (p *Progress) waiting(e lifecycle.Waiting) {
 // pullInterval is how often a pull is reported where there is no terminal.
 const pullInterval = 5 * time.Second
 
-// pulling shows one line an image: rewritten on a terminal, else every few
+// pulling shows one line an image: rewritten where it can be, else every few
 // seconds.
 func (p *Progress) pulling(u plan.PullProgress) {
 	text := "pulling " + Safe(u.Ref)
 	if u.Total > 0 {
 		text += fmt.Sprintf(" %s of %s", units.HumanSize(float64(u.Done)), units.HumanSize(float64(u.Total)))
 	}
-	if p.out.Terminal {
+	if p.out.Rewrites {
 		p.status(text)
 		return
 	}

@@ -78,7 +78,7 @@ func shown(t *testing.T, terminal, color, quiet bool, events []lifecycle.Event) 
 		t.Fatal(err)
 	}
 	out := display.NewStream(file, nil, false)
-	out.Terminal, out.Color, out.Width = terminal, color, 80
+	out.Terminal, out.Rewrites, out.Color, out.Width = terminal, terminal, color, 80
 	p := display.NewProgress(out, quiet)
 	for _, e := range events {
 		p.Show(e)
@@ -222,13 +222,13 @@ func TestColourNeedsATerminalThatWantsIt(t *testing.T) {
 		"NO_COLOR, empty":    {terminal, []string{"NO_COLOR="}, false, true, true, 132},
 		"NO_COLORS":          {terminal, []string{"NO_COLORS=1"}, false, true, true, 132},
 		"--no-color":         {terminal, nil, true, true, false, 132},
-		"TERM=dumb":          {terminal, []string{"TERM=dumb"}, false, false, false, 132},
+		"TERM=dumb":          {terminal, []string{"TERM=dumb"}, false, true, false, 132},
 		"TERM=dumb overrode": {terminal, []string{"TERM=dumb", "TERM=xterm"}, false, true, true, 132},
 		"file":               {file, []string{"TERM=xterm"}, false, false, false, 80},
 	} {
 		s := display.NewStream(c.file, c.environ, c.noColor)
-		if s.Terminal != c.terminal || s.Color != c.color || s.Width != c.width {
-			t.Errorf("%s: terminal %v, colour %v, width %d", name, s.Terminal, s.Color, s.Width)
+		if s.Terminal != c.terminal || s.Color != c.color || s.Rewrites != c.color || s.Width != c.width {
+			t.Errorf("%s: terminal %v, colour %v, rewritten lines %v, width %d", name, s.Terminal, s.Color, s.Rewrites, s.Width)
 		}
 		want := "x"
 		if c.color {

@@ -18,7 +18,8 @@ import (
 type Stream struct {
 	*output
 
-	Terminal bool // a person looks at it, lines can be rewritten
+	Terminal bool // a person looks at it
+	Rewrites bool // its last line can be rewritten
 	Color    bool
 	Width    int // columns; 80 where unknown
 }
@@ -52,16 +53,18 @@ func (o *output) Err() error {
 	return o.err
 }
 
-// NewStream tells what f can show. Colour needs a terminal and is off when the
-// environment sets NO_COLOR or TERM=dumb, or when noColor says so.
+// NewStream tells what f can show. Colour and lines that are rewritten need a terminal,
+// and are off when the environment sets NO_COLOR or TERM=dumb, or when noColor says so:
+// then nothing but text is written.
 func NewStream(f *os.File, environ []string, noColor bool) Stream {
 	s := Stream{output: &output{to: f}, Width: defaultWidth}
 	fd := int(f.Fd())
 	if !term.IsTerminal(fd) {
 		return s
 	}
-	s.Terminal = lookup(environ, "TERM") != "dumb"
-	s.Color = s.Terminal && !noColor && lookup(environ, "NO_COLOR") == ""
+	s.Terminal = true
+	s.Color = !noColor && lookup(environ, "TERM") != "dumb" && lookup(environ, "NO_COLOR") == ""
+	s.Rewrites = s.Color // what reads no colour reads no other control sequence
 	if w, _, err := term.GetSize(fd); err == nil && w > 0 {
 		s.Width = w
 	}
