@@ -69,6 +69,20 @@ func Main(args []string, in, out, errOut *os.File, environ []string) int {
 	return int(a.report(ctx, err))
 }
 
+// say prints a sentence as result, on lines that fit a terminal. What stands in it of
+// others is safe to show.
+func (a *App) say(format string, args ...any) { a.under("", fmt.Sprintf(format, args...)) }
+
+// under prints text behind a prefix, as say does.
+func (a *App) under(prefix, text string) {
+	fmt.Fprintf(a.Out, "%s%s\n", prefix, a.Out.Fit(prefix, text))
+}
+
+// command prints a command that can be copied whole, behind a prefix.
+func (a *App) command(prefix, command string) {
+	fmt.Fprintf(a.Out, "%s%s\n", prefix, a.Out.Command(prefix, command))
+}
+
 // report prints an error and its hint and returns the exit code.
 func (a *App) report(ctx context.Context, err error) remedy.Code {
 	if err == nil {

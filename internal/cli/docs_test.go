@@ -7,12 +7,14 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
 	"mqtunnel/internal/config"
+	"mqtunnel/internal/display"
 )
 
 var update = flag.Bool("update", false, "renew README.md and testdata")
@@ -122,6 +124,19 @@ func TestEveryExampleOfTheHelpIsRunByAScript(t *testing.T) {
 			example, _, _ := strings.Cut(strings.TrimSpace(line), " < ") // testscript gives standard input with stdin
 			if !strings.Contains(scripts.String(), example+"\n") {
 				t.Errorf("no script runs: %s", example)
+			}
+		}
+	})
+}
+
+func TestHelpFitsATerminal(t *testing.T) {
+	const width = 80
+	root := (&App{Out: display.Stream{Width: width}}).rootCommand()
+	walk(root, func(c *cobra.Command) {
+		c.InitDefaultHelpFlag()
+		for line := range strings.Lines(c.Long + "\n" + c.UsageString()) {
+			if n := utf8.RuneCountInString(strings.TrimSuffix(line, "\n")); n > width {
+				t.Errorf("%s: %d columns: %q", c.CommandPath(), n, line)
 			}
 		}
 	})

@@ -64,10 +64,10 @@ func (s *doctorRun) showRepairs(repairs []doctor.Repair) {
 	for i, r := range repairs {
 		fmt.Fprintf(w, "%d. %s\n", i+1, r.What)
 		for _, why := range r.Why {
-			fmt.Fprintf(w, "   because %s\n", display.Safe(display.Redact(why)))
+			fmt.Fprintf(w, "   because %s\n", w.Fit("   because ", display.Safe(display.Redact(why))))
 		}
 		for _, seen := range r.Rests {
-			fmt.Fprintf(w, "   seen: %s\n", display.Safe(display.Redact(seen)))
+			fmt.Fprintf(w, "   seen: %s\n", w.Fit("   seen: ", display.Safe(display.Redact(seen))))
 		}
 		fmt.Fprintf(w, "   by hand: %s\n", s.app.again(strings.Join(r.Commands, "; ")))
 	}

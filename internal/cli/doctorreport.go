@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"mqtunnel/internal/config"
@@ -425,10 +424,12 @@ func (a *App) listChecks(names []string) error {
 	if a.json {
 		return writeJSON(a.Out, list)
 	}
-	w := tabwriter.NewWriter(a.Out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "CODE\tID\tLAYER\tHOLDS WHEN ALL IS WELL")
+	columns := [][]string{{"CODE"}, {"ID"}, {"LAYER"}, {"HOLDS WHEN ALL IS WELL"}}
 	for _, c := range list.Checks {
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", c.Code, c.ID, c.Layer, c.Title)
+		for i, cell := range []string{c.Code, c.ID, c.Layer, c.Title} {
+			columns[i] = append(columns[i], cell)
+		}
 	}
-	return w.Flush()
+	a.printColumns(columns)
+	return nil
 }

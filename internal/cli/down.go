@@ -90,7 +90,7 @@ func (a *App) down(ctx context.Context, o downOptions) error {
 		return nil
 	}
 	if o.volumes {
-		fmt.Fprintf(a.Out, "project %s is down and its data deleted; the token and the users are still in %s\n", project.Name, s.dir)
+		a.say("project %s is down and its data deleted; the token and the users are still in %s", project.Name, s.dir)
 		return nil
 	}
 	fmt.Fprintf(a.Out, "project %s is down; its data is kept\n", project.Name)

@@ -171,12 +171,12 @@ func (m *migration) ask(ctx context.Context, p plan.Project, broker plan.Contain
 // preview shows what is taken and what is left.
 func (m *migration) preview() {
 	a, s := m.app, m.setup
-	fmt.Fprintf(a.Out, "from %s: %s\n", display.Safe(m.old), display.Safe(strings.Join(s.Files, ", ")))
+	a.say("from %s: %s", display.Safe(m.old), display.Safe(strings.Join(s.Files, ", ")))
 	for _, item := range append(m.taken, s.Taken...) {
-		fmt.Fprintf(a.Out, "  take   %s\n", shownItem(item))
+		a.under("  take   ", shownItem(item))
 	}
 	for _, item := range s.Left {
-		fmt.Fprintf(a.Out, "  leave  %s\n", a.again(shownItem(item)))
+		a.under("  leave  ", a.again(shownItem(item)))
 	}
 	if s.Anonymous {
 		m.notes = append(m.notes, "the old broker lets everybody in; here every client needs a user: mqtunnel user add NAME. MQTT_ALLOW_ANONYMOUS=true in .env would be as before")
@@ -185,7 +185,7 @@ func (m *migration) preview() {
 		m.notes = append(m.notes, "the old set-up runs: "+strings.Join(m.running, ", "))
 	}
 	for _, n := range m.notes {
-		fmt.Fprintf(a.Out, "  note   %s\n", display.Safe(a.again(n)))
+		a.under("  note   ", display.Safe(a.again(n)))
 	}
 }
 
@@ -196,7 +196,7 @@ func shownItem(i migrate.Item) string {
 // result says what to do now.
 func (m *migration) result() {
 	a := m.app
-	fmt.Fprintf(a.Out, "imported into %s\n", display.Safe(m.dir))
+	a.say("imported into %s", display.Safe(m.dir))
 	if a.flags.quiet {
 		return
 	}
@@ -214,5 +214,6 @@ func (m *migration) result() {
 	if len(m.setup.Users) == 0 {
 		fmt.Fprintln(a.Out, a.again("  mqtunnel user add NAME   # for each client"))
 	}
-	fmt.Fprintln(a.Out, "\nclients keep their URL, wss://HOSTNAME:443/mqtt, and need the name and password of a user")
+	fmt.Fprintln(a.Out)
+	a.say("clients keep their URL, wss://HOSTNAME:443/mqtt, and need the name and password of a user")
 }

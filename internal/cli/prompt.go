@@ -62,7 +62,7 @@ func (a *App) confirm(ctx context.Context, question string, yes bool) error {
 	if !a.interactive() {
 		return remedy.Errorf(remedy.Usage, "add --yes", "this wants a yes, and there is no terminal to ask on: %s", strings.TrimSuffix(question, "."))
 	}
-	answer, err := a.ask(ctx, question+" Type yes to go on: ")
+	answer, err := a.ask(ctx, a.Err.Fit("", question+" Type yes to go on:")+" ")
 	if err != nil {
 		return err
 	}

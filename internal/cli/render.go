@@ -95,7 +95,7 @@ func (s *session) writeProject(ctx context.Context, force bool) error {
 		return err
 	}
 	if !s.app.flags.quiet {
-		fmt.Fprintf(s.app.Out, "written: %s, %s, %s in %s\n", render.FileName, render.PasswdName, render.ACLName, s.dir)
+		s.app.say("written: %s, %s, %s in %s", render.FileName, render.PasswdName, render.ACLName, s.dir)
 	}
 	return nil
 }

@@ -36,12 +36,14 @@ Begin with: mqtunnel token set, then mqtunnel up.`,
 	root.SetHelpCommandGroupID(groupMore)
 	root.SetCompletionCommandGroupID(groupMore)
 	root.SetFlagErrorFunc(usageError)
+	// Flags fit the terminal; in a file they are as wide as the rest of the help.
+	root.SetUsageTemplate(strings.ReplaceAll(root.UsageTemplate(), "Flags.FlagUsages", fmt.Sprintf("Flags.FlagUsagesWrapped %d", a.Out.Width)))
 
 	f := root.PersistentFlags()
 	f.StringVarP(&a.flags.dir, "directory", "C", "", "project `DIR`ectory (default: the current one)")
 	f.StringVarP(&a.flags.project, "project", "p", "", "project `NAME`, for several projects on one host")
 	f.StringVar(&a.flags.context, "context", "", "Docker context `NAME`")
-	f.BoolVar(&a.flags.noColor, "no-color", false, "never use colour")
+	f.BoolVar(&a.flags.noColor, "no-color", false, "plain text: no colour, and no line that is rewritten")
 	f.BoolVarP(&a.flags.quiet, "quiet", "q", false, "print results and errors only")
 	f.BoolVar(&a.flags.noWait, "no-wait-lock", false, "stop when another mqtunnel is at work here, do not wait for it")
 	f.BoolVar(&a.flags.debug, "debug", false, "show the calls to the Docker Engine")
@@ -64,10 +66,20 @@ Begin with: mqtunnel token set, then mqtunnel up.`,
 			c.Args, c.RunE = nil, group
 			for _, shell := range c.Commands() {
 				shell.Args = noArgs
+				shell.Long = wrapLines(shell.Long, a.Out.Width)
 			}
 		}
 	}
 	return root
+}
+
+// wrapLines breaks the lines of a text of somebody else's.
+func wrapLines(text string, width int) string {
+	lines := strings.Split(text, "\n")
+	for i, l := range lines {
+		lines[i] = display.Wrap(l, width, 0)
+	}
+	return strings.Join(lines, "\n")
 }
 
 // group is what a command does that only has others below it: it shows them.

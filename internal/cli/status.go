@@ -253,7 +253,8 @@ func (a *App) printStatus(s statusJSON) {
 	if !s.Healthy {
 		verdict = out.Paint(display.Bad, "not healthy")
 	}
-	fmt.Fprintf(out, "project %s in %s: %s\n", s.Project, s.Directory, verdict)
+	head := fmt.Sprintf("project %s in %s: ", s.Project, s.Directory)
+	fmt.Fprintf(out, "%s%s\n", out.Fit("", head), verdict)
 	for _, p := range s.Problems {
 		text := p.Text
 		if p.Code != "" {
@@ -320,9 +321,9 @@ func (a *App) printTunnel(s statusJSON) {
 	}
 	switch {
 	case len(s.Users) > 0:
-		fmt.Fprintf(out, "users        %s\n", strings.Join(s.Users, ", "))
+		a.under("users        ", strings.Join(s.Users, ", "))
 	case !s.Anonymous:
-		fmt.Fprintln(out, a.again("users        none yet: every client is refused. Next: mqtunnel user add NAME"))
+		a.under("users        ", a.again("none yet: every client is refused. Next: mqtunnel user add NAME"))
 	}
 }
 

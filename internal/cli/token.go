@@ -111,7 +111,7 @@ func (a *App) storeToken(ctx context.Context, dir string, token cloudflared.Toke
 	if changed {
 		verb = "stored in .env"
 	}
-	fmt.Fprintf(a.Out, "token %s: tunnel %s, account %s\n", verb, token.TunnelID, display.Safe(token.AccountTag))
+	a.say("token %s: tunnel %s, account %s", verb, token.TunnelID, display.Safe(token.AccountTag))
 	if e := s.settings.Entry(config.KeyToken); e.Overridden {
 		s.warn(fmt.Sprintf("the environment sets %s to another value, which wins over .env; type: unset %s", config.KeyToken, config.KeyToken))
 	}
@@ -121,7 +121,7 @@ func (a *App) storeToken(ctx context.Context, dir string, token cloudflared.Toke
 		}
 	}
 	if !a.flags.quiet {
-		fmt.Fprintln(a.Out, a.again("next: mqtunnel up"))
+		a.command("next: ", a.again("mqtunnel up"))
 	}
 	return nil
 }
@@ -183,9 +183,9 @@ func (a *App) tokenCheckCommand() *cobra.Command {
 			if a.json {
 				return writeJSON(a.Out, tokenOf(token, source))
 			}
-			fmt.Fprintf(a.Out, "ok: a valid token for tunnel %s, from %s\n", token.TunnelID, source.Source)
+			a.say("ok: a valid token for tunnel %s, from %s", token.TunnelID, source.Source)
 			if !a.flags.quiet {
-				fmt.Fprintln(a.Out, a.again("note: whether Cloudflare still accepts it shows when the connector starts: mqtunnel up"))
+				a.say("%s", a.again("note: whether Cloudflare still accepts it shows when the connector starts: mqtunnel up"))
 			}
 			return nil
 		},

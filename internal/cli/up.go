@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -314,7 +315,10 @@ func (a *App) printPlan(pl plan.Plan) {
 		fmt.Fprintln(a.Out, "nothing to do")
 		return
 	}
-	fmt.Fprint(a.Out, display.SafeLines(pl.String()))
+	for line := range strings.Lines(pl.String()) {
+		index, text, _ := strings.Cut(strings.TrimSuffix(line, "\n"), " ")
+		a.under(index+" ", display.Safe(text))
+	}
 	if !a.flags.quiet {
 		fmt.Fprintln(a.Err, "nothing was done; the numbers in brackets are the steps that a step waits for")
 	}

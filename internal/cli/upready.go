@@ -25,7 +25,7 @@ func (u *upRun) finish(ctx context.Context, to []probe.ConnectTo) error {
 	if u.options.noWait {
 		u.progress.End()
 		if !u.app.flags.quiet {
-			fmt.Fprintln(u.app.Out, u.app.again("started; whether a message flows was not looked at: mqtunnel up"))
+			u.app.say("%s", u.app.again("started; whether a message flows was not looked at: mqtunnel up"))
 		}
 		return nil
 	}
@@ -96,7 +96,7 @@ func (u *upRun) firstUser(ctx context.Context) error {
 	if u.settings.AllowAnonymous || len(u.dir.Passwords.Users()) > 0 {
 		return nil
 	}
-	fmt.Fprintln(u.app.Out, u.app.again("ready, but no user yet: every client is refused. Next: mqtunnel user add NAME"))
+	u.app.say("%s", u.app.again("ready, but no user yet: every client is refused. Next: mqtunnel user add NAME"))
 	if !u.app.interactive() || u.app.flags.quiet {
 		return nil
 	}

@@ -19,7 +19,7 @@ import (
 func (a *App) userCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "user",
-		Short: "Add, list and remove the users of the broker, and say what they may do",
+		Short: "Add, list and remove users, and say what they may do",
 		RunE:  group,
 	}
 	cmd.AddCommand(a.userAddCommand(), a.userListCommand(), a.userPasswdCommand(), a.userRemoveCommand(),

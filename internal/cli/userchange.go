@@ -293,7 +293,7 @@ func (a *App) userResult(ctx context.Context, s *session, change userChange, liv
 	if !live {
 		when = a.again("in effect with the next mqtunnel up")
 	}
-	fmt.Fprintf(a.Out, "user %s %s, %s\n", change.name, change.verb, when)
+	a.say("user %s %s, %s", change.name, change.verb, when)
 	if made {
 		fmt.Fprintf(a.Out, "password: %s\n", password.Reveal()) // shown once, on the user's request
 	}
@@ -301,10 +301,10 @@ func (a *App) userResult(ctx context.Context, s *session, change userChange, liv
 		return
 	}
 	host := s.hostname(ctx)
-	topic := shellQuote(change.topic)
+	client := fmt.Sprintf(`-h %s -p 443 --ws --tls-use-os-certs -u %s -P "$MQTT_PASSWORD" -q 1 -t %s`, display.Safe(host), change.name, shellQuote(change.topic))
 	fmt.Fprintf(a.Out, "\ntry it, with the password in MQTT_PASSWORD (mosquitto clients 2.1 or newer):\n")
-	fmt.Fprintf(a.Out, "  mosquitto_sub -h %s -p 443 --ws --tls-use-os-certs -u %s -P \"$MQTT_PASSWORD\" -q 1 -t %s\n", display.Safe(host), change.name, topic)
-	fmt.Fprintf(a.Out, "  mosquitto_pub -h %s -p 443 --ws --tls-use-os-certs -u %s -P \"$MQTT_PASSWORD\" -q 1 -t %s -m hello\n", display.Safe(host), change.name, topic)
+	a.command("  ", "mosquitto_sub "+client)
+	a.command("  ", "mosquitto_pub "+client+" -m hello")
 }
 
 // hostname returns the public hostname: as set, or as the connector's log tells

@@ -114,7 +114,7 @@ func (a *App) printUsers(d *render.Directory, clients *mosquitto.Clients, known 
 		return writeJSON(a.Out, list)
 	}
 	if len(list.Users) == 0 {
-		fmt.Fprintln(a.Out, a.again("no user yet: every client is refused. Next: mqtunnel user add NAME"))
+		a.say("%s", a.again("no user yet: every client is refused. Next: mqtunnel user add NAME"))
 		return nil
 	}
 	columns := [][]string{{"USER"}, {"LAST SEEN"}, {"TOPICS"}}

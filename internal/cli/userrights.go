@@ -92,13 +92,13 @@ func (a *App) changeRights(
 		return err
 	}
 	if !changed {
-		fmt.Fprintf(a.Out, "user %s has these rights already: %s\n", name, rightsOf(name, after))
+		a.say("user %s has these rights already: %s", name, rightsOf(name, after))
 		return a.catchUp(ctx)
 	}
 	if err := a.changeUser(ctx, change, passwordChoice{}); err != nil {
 		return err
 	}
-	fmt.Fprintf(a.Out, "now: %s\n", rightsOf(name, after))
+	a.under("now: ", rightsOf(name, after))
 	return nil
 }
 
@@ -253,7 +253,7 @@ func (a *App) compared(decision mosquitto.Decision, through bool) error {
 		return remedy.Errorf(remedy.No, "make the files those in force: mqtunnel up", "the broker %s: the running one has other rules than the files", words[through])
 	}
 	if !a.json {
-		fmt.Fprintf(a.Out, "  tried: a broker with the users and rights in force %s\n", words[through])
+		a.under("  ", "tried: a broker with the users and rights in force "+words[through])
 	}
 	return nil
 }
@@ -263,15 +263,15 @@ func (a *App) printDecision(name, action, topic string, decision mosquitto.Decis
 	shown := display.Safe(topic)
 	switch {
 	case decision.Extent == mosquitto.Everything && action == "publish":
-		fmt.Fprintf(a.Out, "yes: %s may publish to %s\n", name, shown)
+		a.say("yes: %s may publish to %s", name, shown)
 	case decision.Extent == mosquitto.Everything:
-		fmt.Fprintf(a.Out, "yes: %s gets every message of %s\n", name, shown)
+		a.say("yes: %s gets every message of %s", name, shown)
 	case decision.Extent == mosquitto.Partly:
-		fmt.Fprintf(a.Out, "partly: %s gets only those messages of %s that these rules allow\n", name, shown)
+		a.say("partly: %s gets only those messages of %s that these rules allow", name, shown)
 	case action == "publish":
-		fmt.Fprintf(a.Out, "no: what %s publishes to %s is dropped, and a client of MQTT 3.1.1 is not told\n", name, shown)
+		a.say("no: what %s publishes to %s is dropped, and a client of MQTT 3.1.1 is not told", name, shown)
 	default:
-		fmt.Fprintf(a.Out, "no: %s can subscribe to %s and gets nothing\n", name, shown)
+		a.say("no: %s can subscribe to %s and gets nothing", name, shown)
 	}
 	for _, r := range decision.Rules {
 		fmt.Fprintf(a.Out, "  by the rule: %s\n", display.Safe(r.String()))
@@ -287,7 +287,7 @@ func (a *App) printDecision(name, action, topic string, decision mosquitto.Decis
 		access = mosquitto.Write
 	}
 	if command := allowing(name, access, topic, decision); command != "" {
-		fmt.Fprintf(a.Out, "  to allow it: %s\n", a.again(command))
+		a.command("  to allow it: ", a.again(command))
 	}
 }
 

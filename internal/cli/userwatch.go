@@ -200,12 +200,30 @@ func (w watched) refused() bool {
 // line words an action for a person.
 func (w *watcher) line(seen watched) string {
 	text := fmt.Sprintf("%s  %s  %s", seen.Time.Local().Format(time.TimeOnly), shownID(seen.ClientID), seen.what())
-	if verdict := seen.verdict(w.name); verdict != "" {
-		style := display.Warn
-		if seen.refused() || seen.Dropped || seen.Kind == mosquitto.ActionRefused {
-			style = display.Bad
-		}
-		text += "  " + w.app.Out.Paint(style, w.app.again(verdict))
+	verdict := w.app.again(seen.verdict(w.name))
+	if verdict == "" {
+		return text
+	}
+	style := display.Warn
+	if seen.refused() || seen.Dropped || seen.Kind == mosquitto.ActionRefused {
+		style = display.Bad
+	}
+	out := w.app.Out
+	if seen.allow != "" && !out.Terminal {
+		verdict += "; to allow it: " + seen.allow
+	}
+	const below = "        "
+	text = out.Fit("", text)
+	before := text[strings.LastIndexByte(text, '\n')+1:] + "  "
+	if first, _, _ := strings.Cut(verdict, " "); out.Terminal && len(before)+len(first) > out.Width {
+		text, before = text+"\n"+below, below
+	} else {
+		text += "  "
+	}
+	text += out.Paint(style, out.Fit(before, verdict))
+	if seen.allow != "" && out.Terminal {
+		const allow = below + "to allow it: "
+		text += "\n" + allow + out.Command(allow, seen.allow) // to be copied
 	}
 	return text
 }
@@ -279,9 +297,6 @@ func (w watched) verdict(name string) string {
 		text += "no rule of " + name + " speaks of it"
 	default:
 		text += "by the rule: " + w.rules()
-	}
-	if w.allow != "" {
-		text += "; to allow it: " + w.allow
 	}
 	return text
 }

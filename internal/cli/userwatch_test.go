@@ -98,6 +98,26 @@ func TestAWatchTellsWhichRuleDecidesAndWhatWouldAllowIt(t *testing.T) {
 	}
 }
 
+func TestAWatchFitsATerminal(t *testing.T) {
+	const command = "mqtunnel -C ../home user allow phone write 'garden/house/upstairs/front/lights/of the stairs'"
+	out, written := output(t)
+	out.Terminal, out.Width = true, 80
+	w := watcher{app: &App{Out: out, flags: flags{dir: "../home"}}, name: "phone", read: true}
+	topic := "garden/house/upstairs/front/lights/of the stairs"
+	if err := w.each(mosquitto.Action{Kind: "published", ClientID: "id", User: "phone", Topic: topic, Denied: true, Time: time.Now()}); err != nil {
+		t.Fatal(err)
+	}
+	text := written()
+	for line := range strings.Lines(text) {
+		if n := len(strings.TrimSuffix(line, "\n")); n > 80 && !strings.HasPrefix(strings.TrimSpace(line), "'") {
+			t.Errorf("%d columns: %q", n, line)
+		}
+	}
+	if whole := strings.Join(strings.Fields(strings.ReplaceAll(text, "\\\n", "")), " "); !strings.HasSuffix(whole, "to allow it: "+command) {
+		t.Errorf("the command is not one for the shell:\n%s", text)
+	}
+}
+
 func TestTheListTellsOnlyWhatTheLogTells(t *testing.T) {
 	const (
 		start = "2026-08-18T10:00:00+0000: mosquitto version 2.1.2 starting\n"

@@ -1,17 +1,21 @@
 package display
 
-import "strings"
+import (
+	"regexp"
+	"strings"
+)
 
 // Wrap breaks text into lines of at most width columns at its blanks; every line
 // but the first begins with indent blanks. A word that is longer than a line, such
-// as a path, stays whole. Text that is no longer than a line is returned as it is.
+// as a path, stays whole, and so does a number with its unit. Text that is no longer
+// than a line is returned as it is.
 func Wrap(text string, width, indent int) string {
 	if width <= indent || len(cut(text, width)) == len(text) {
 		return text
 	}
 	var b strings.Builder
 	column := 0
-	for i, word := range strings.Split(text, " ") {
+	for i, word := range words(text) {
 		size := columns(word)
 		switch {
 		case i == 0:
@@ -27,6 +31,25 @@ func Wrap(text string, width, indent int) string {
 		column += size
 	}
 	return b.String()
+}
+
+// number and unit match a number, and a word that may be its unit.
+var (
+	number = regexp.MustCompile(`^\(?[0-9][0-9.,]*$`)
+	unit   = regexp.MustCompile(`^[A-Za-z]{1,12}[).,:;]*$`)
+)
+
+// words splits text at its blanks, but those between a number and its unit.
+func words(text string) []string {
+	var list []string
+	for word := range strings.SplitSeq(text, " ") {
+		if last := len(list) - 1; last >= 0 && number.MatchString(list[last]) && unit.MatchString(word) {
+			list[last] += " " + word
+			continue
+		}
+		list = append(list, word)
+	}
+	return list
 }
 
 // columns is how many columns a word takes, rather too many than too few.
@@ -54,3 +77,34 @@ func (s Stream) Fit(prefix, text string) string {
 // hanging is the indent of further lines at most: a long word in front leaves too
 // little room else.
 const hanging = 8
+
+// argument matches a word of a shell's command line, quoted parts included.
+var argument = regexp.MustCompile(`(?:'[^']*'|"[^"]*"|\\.|[^\s'"\\])+`)
+
+// Command returns a command as it is to be typed behind prefix: on a terminal that it
+// does not fit it goes on in further lines, of which the shell makes one again.
+func (s Stream) Command(prefix, command string) string {
+	indent := columns(prefix)
+	if !s.Terminal || indent+columns(command) <= s.Width {
+		return command
+	}
+	const more = "    "
+	margin := strings.Repeat(" ", len(prefix)-len(strings.TrimLeft(prefix, " "))) + more
+	var b strings.Builder
+	column := indent
+	for i, word := range argument.FindAllString(command, -1) {
+		size := columns(word)
+		switch {
+		case i == 0:
+		case column+1+size+len(` \`) > s.Width:
+			b.WriteString(" \\\n" + margin)
+			column = len(margin)
+		default:
+			b.WriteByte(' ')
+			column++
+		}
+		b.WriteString(word)
+		column += size
+	}
+	return b.String()
+}

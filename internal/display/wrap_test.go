@@ -5,6 +5,40 @@ import (
 	"testing"
 )
 
+func TestANumberStaysWithItsUnit(t *testing.T) {
+	const text = "the kernel killed it after 30 s with 256 MB of memory (1.5 minutes ago), port 1883 stays"
+	for width := 12; width < len(text); width++ {
+		for line := range strings.SplitSeq(Wrap(text, width, 0), "\n") {
+			last := line[strings.LastIndexByte(line, ' ')+1:]
+			if number.MatchString(last) {
+				t.Errorf("width %d: %q ends with a number", width, line)
+			}
+		}
+	}
+}
+
+func TestALongCommandIsOneForTheShell(t *testing.T) {
+	const command = `mosquitto_pub -h mqtt.example.com -u phone -P "$MQTT_PASSWORD" -t 'home/a b/c' -m it\ is`
+	s := Stream{Width: 40, Terminal: true}
+	got := s.Command("  ", command)
+	for line := range strings.SplitSeq("  "+got, "\n") {
+		if columns(line) > 40 {
+			t.Errorf("%d columns: %q", columns(line), line)
+		}
+	}
+	if joined := strings.ReplaceAll(got, " \\\n      ", " "); joined != command {
+		t.Errorf("the lines are %q", joined)
+	}
+	if !strings.Contains(got, "'home/a b/c'") || !strings.Contains(got, `it\ is`) || strings.Count(got, "\n") < 2 {
+		t.Errorf("broken at the wrong places:\n%s", got)
+	}
+	for _, whole := range []Stream{{Width: 40}, {Width: 200, Terminal: true}} {
+		if got := whole.Command("  ", command); got != command {
+			t.Errorf("%+v: %q", whole, got)
+		}
+	}
+}
+
 func TestNoWrappedLineIsLongerThanTheTerminal(t *testing.T) {
 	const text = "set TUNNEL_TRANSPORT_PROTOCOL=http2 in .env and type: mqtunnel up, or allow outgoing UDP 7844 in the firewall or router of this network"
 	for _, width := range []int{20, 40, 80} {
