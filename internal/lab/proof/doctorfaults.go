@@ -89,6 +89,7 @@ func faults() []fault {
 		tokenFaults(),
 		brokerFaults(),
 		connectorFaults(),
+		confinedFaults(),
 		egressFaults(),
 		ingressFaults(),
 		originFaults(),
