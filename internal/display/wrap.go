@@ -7,8 +7,8 @@ import (
 
 // Wrap breaks text into lines of at most width columns at its blanks; every line
 // but the first begins with indent blanks. A word that is longer than a line, such
-// as a path, stays whole, and so does a number with its unit. Text that is no longer
-// than a line is returned as it is.
+// as a path, stays whole, and so do a number with its unit and a command of mqtunnel,
+// which is to be copied. Text that is no longer than a line is returned as it is.
 func Wrap(text string, width, indent int) string {
 	if width <= indent || len(cut(text, width)) == len(text) {
 		return text
@@ -39,10 +39,20 @@ var (
 	unit   = regexp.MustCompile(`^[A-Za-z]{1,12}[).,:;]*$`)
 )
 
-// words splits text at its blanks, but those between a number and its unit.
+// ownCommand matches a command of mqtunnel, as far as it is the same for everybody.
+var ownCommand = regexp.MustCompile(`\bmqtunnel( (-C|-p|--context) ('[^']*'|[^ ]+))* [a-z]+` +
+	`( (add|allow|check|deny|explain|list|passwd|remove|set|show|watch))?( [A-Z]+\b)?( --[a-z-]+)*`)
+
+// kept stands for a blank at which text is not broken.
+const kept = "\x00"
+
+// words splits text at its blanks, but those within a command and between a number and
+// its unit.
 func words(text string) []string {
 	var list []string
+	text = ownCommand.ReplaceAllStringFunc(text, func(command string) string { return strings.ReplaceAll(command, " ", kept) })
 	for word := range strings.SplitSeq(text, " ") {
+		word = strings.ReplaceAll(word, kept, " ")
 		if last := len(list) - 1; last >= 0 && number.MatchString(list[last]) && unit.MatchString(word) {
 			list[last] += " " + word
 			continue

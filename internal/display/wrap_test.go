@@ -17,6 +17,17 @@ func TestANumberStaysWithItsUnit(t *testing.T) {
 	}
 }
 
+func TestACommandToTypeIsNotBroken(t *testing.T) {
+	for _, command := range []string{"mqtunnel up --force-recreate", "mqtunnel -C '/srv/my home' -p x user add NAME", "mqtunnel -C ../home token set"} {
+		text := "every client is refused; type: " + command + ", and then go on with what you did before"
+		for width := 20; width < len(text); width++ {
+			if wrapped := Wrap(text, width, 2); !strings.Contains(wrapped, command) {
+				t.Errorf("width %d:\n%s", width, wrapped)
+			}
+		}
+	}
+}
+
 func TestALongCommandIsOneForTheShell(t *testing.T) {
 	const command = `mosquitto_pub -h mqtt.example.com -u phone -P "$MQTT_PASSWORD" -t 'home/a b/c' -m it\ is`
 	s := Stream{Width: 40, Terminal: true}
