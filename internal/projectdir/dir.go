@@ -58,7 +58,11 @@ func OpenLinked(path, name string) (*Dir, error) {
 	if foreign(d.info) {
 		return nil, word("open "+name, errForeignLink)
 	}
-	target, err := filepath.EvalSymlinks(filepath.Join(path, name))
+	_, err = os.Stat(filepath.Join(path, name)) // which tells a loop by its number
+	target := ""
+	if err == nil {
+		target, err = filepath.EvalSymlinks(filepath.Join(path, name))
+	}
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, word("open "+name, errDangling)
 	}

@@ -47,6 +47,16 @@ func word(what string, err error) error {
 		hint = "move it away"
 	case errors.Is(err, syscall.ELOOP):
 		hint = "remove the link"
+	case errors.Is(err, syscall.ENOTDIR):
+		hint = "move away what stands where its directory is to be"
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		hint, code = "make room on the disk, then run the command again", remedy.Failed
+	case errors.Is(err, syscall.EROFS):
+		hint, code = "mount the file system for writing, then run the command again", remedy.Failed
+	case errors.Is(err, syscall.EFBIG):
+		hint, code = "raise the limit, which ulimit -f shows, then run the command again", remedy.Failed
+	case errors.Is(err, syscall.EPERM):
+		hint = "run the command as the owner of the directory; to root, lsattr shows an immutable file, and chattr -i makes it none"
 	case errors.Is(err, fs.ErrPermission):
 		hint = "run the command as the owner of the directory"
 	case errors.Is(err, fs.ErrNotExist):

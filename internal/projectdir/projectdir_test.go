@@ -273,6 +273,12 @@ func TestALinkedFileIsEditedWhereItLies(t *testing.T) {
 	if _, err := projectdir.OpenLinked(dir, ".env"); err == nil || err.Error() != "open .env: it is a link to a file that does not exist" {
 		t.Errorf("dangling: error %v", err)
 	}
+	if err := errors.Join(os.Remove(filepath.Join(dir, ".env")), os.Symlink(".env", filepath.Join(dir, ".env"))); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := projectdir.OpenLinked(dir, ".env"); !errors.Is(err, syscall.ELOOP) || remedy.HintOf(err) == "" {
+		t.Errorf("a loop: error %v", err)
+	}
 }
 
 func TestWhatIsNoFileOrTooLargeIsSaid(t *testing.T) {
@@ -404,5 +410,84 @@ func TestRootFollowsNoLinkInADirectoryOfSomebodyElse(t *testing.T) {
 		if u, _ := owner(t, shadow); u != 0 {
 			t.Errorf("%s: the file was given to %d", name, u)
 		}
+	}
+}
+
+// batch writes texts to files of dir together, in the order of the names.
+func batch(t *testing.T, dir string, names ...string) error {
+	t.Helper()
+	b := &projectdir.Batch{}
+	defer func() {
+		if err := b.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	d, err := b.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range names {
+		if err := b.Add(d, projectdir.File{Name: name, Data: []byte("new"), Mode: 0o600}); err != nil {
+			return err
+		}
+	}
+	return b.Commit()
+}
+
+func TestABatchIsWrittenWholeOrNotAtAll(t *testing.T) {
+	for name, c := range map[string]struct {
+		hinder func(dir string) error
+		want   string
+	}{
+		"nothing": {func(string) error { return nil }, ""},
+		"a link":  {func(dir string) error { return os.Symlink("a", filepath.Join(dir, "c")) }, "write c: it is a link"},
+		"a directory": {
+			func(dir string) error { return os.Mkdir(filepath.Join(dir, "c"), 0o700) }, "write c: it is not a regular file",
+		},
+	} {
+		dir := t.TempDir()
+		put(t, filepath.Join(dir, "a"), "old")
+		if err := c.hinder(dir); err != nil {
+			t.Fatal(err)
+		}
+		before := names(t, dir)
+		err := batch(t, dir, "a", "sub/b", "c")
+		if c.want == "" {
+			if err != nil || names(t, dir) != "a c sub" || content(t, filepath.Join(dir, "sub", "b")) != "new" {
+				t.Errorf("%s: error %v, left %s", name, err, names(t, dir))
+			}
+			continue
+		}
+		if err == nil || err.Error() != c.want || remedy.HintOf(err) == "" {
+			t.Errorf("%s: error %v, want %s", name, err, c.want)
+		}
+		if names(t, dir) != before || content(t, filepath.Join(dir, "a")) != "old" {
+			t.Errorf("%s: left %s, a holds %q", name, names(t, dir), content(t, filepath.Join(dir, "a")))
+		}
+	}
+}
+
+func TestANewDirectoryHasItsOwnerWhenItGetsItsName(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("only root writes for others")
+	}
+	dir := t.TempDir()
+	if err := os.Chown(dir, 12345, 12346); err != nil {
+		t.Fatal(err)
+	}
+	// What a process left that was killed before the new one had its name.
+	left := filepath.Join(dir, "sub.mqtunnel-new-OLD")
+	hour := time.Now().Add(-time.Hour)
+	if err := errors.Join(os.Mkdir(left, 0o755), os.Chtimes(left, hour, hour)); err != nil {
+		t.Fatal(err)
+	}
+	if err := write(t, dir, "sub/f", "x"); err != nil {
+		t.Fatal(err)
+	}
+	if u, g := owner(t, filepath.Join(dir, "sub")); u != 12345 || g != 12346 {
+		t.Errorf("the directory belongs to %d:%d", u, g)
+	}
+	if names(t, dir) != "sub" {
+		t.Errorf("left %s", names(t, dir))
 	}
 }

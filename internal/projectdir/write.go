@@ -12,6 +12,9 @@ import (
 	"time"
 )
 
+// Temporary is the pattern of the names under which files are written.
+const Temporary = "*" + newMark + "*"
+
 // modeDir is the mode of directories that are made on the way to a file.
 const modeDir fs.FileMode = 0o755
 
@@ -31,20 +34,22 @@ const (
 // owner's. A link in the place of the file or leading out of the directory is
 // refused.
 func (d *Dir) Write(f File) error {
-	if err := d.write(f); err != nil {
-		return word("write "+f.Name, d.blamed(f.Name, err))
+	b := &Batch{}
+	if err := b.Add(d, f); err != nil {
+		return err
 	}
-	return nil
+	return b.Commit()
 }
 
 // Replace is Write for a file that was read before: it refuses with ErrChanged
 // when the file does not hold the text of was any more or, for a nil was, when it
 // exists.
 func (d *Dir) Replace(was *File, f File) error {
-	if err := d.unchanged(was, f.Name); err != nil {
-		return word("write "+f.Name, d.blamed(f.Name, err))
+	b := &Batch{}
+	if err := b.Replace(d, was, f); err != nil {
+		return err
 	}
-	return d.Write(f)
+	return b.Commit()
 }
 
 // unchanged returns ErrChanged unless the file is as it was.
@@ -67,37 +72,6 @@ func (d *Dir) unchanged(was *File, name string) error {
 	return err
 }
 
-func (d *Dir) write(f File) error {
-	f.Name = d.real(f.Name)
-	if err := d.makeDir(path.Dir(f.Name)); err != nil {
-		return err
-	}
-	old, err := d.root.Lstat(f.Name)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		old = nil
-	case err != nil:
-		return err
-	case old.Mode()&fs.ModeSymlink != 0:
-		return errLink
-	case !old.Mode().IsRegular():
-		return errIrregular
-	case foreign(d.info) && hardLinked(old, d.info):
-		return errForeignLink
-	case old.Mode().Perm() == f.Mode && d.holds(f):
-		return nil
-	}
-	d.sweep(f.Name)
-	name := f.Name + newMark + rand.Text()
-	if err := d.fill(name, f, old); err != nil {
-		return d.discard(name, err)
-	}
-	if err := d.root.Rename(name, f.Name); err != nil {
-		return d.discard(name, err)
-	}
-	return d.sync(path.Dir(f.Name))
-}
-
 // holds reports whether the file has the text of f already.
 func (d *Dir) holds(f File) bool {
 	now, err := d.read(f.Name, int64(len(f.Data)))
@@ -105,30 +79,41 @@ func (d *Dir) holds(f File) bool {
 }
 
 // makeDir makes the directory name and those above it for the owner of the project
-// directory.
-func (d *Dir) makeDir(name string) error {
+// directory, and returns which it made.
+func (d *Dir) makeDir(name string) (made []string, err error) {
 	above := path.Dir(name)
 	if above == name { // "." or, which is refused when the file is opened, "/"
-		return nil
+		return nil, nil
 	}
-	if err := d.makeDir(above); err != nil {
-		return err
+	if made, err = d.makeDir(above); err != nil {
+		return made, err
 	}
-	err := d.root.Mkdir(name, modeDir)
-	if errors.Is(err, fs.ErrExist) {
-		return nil
+	if _, err := d.root.Stat(name); err == nil || !errors.Is(err, fs.ErrNotExist) {
+		return made, err
 	}
+	d.sweep(name)
+	// It has its owner when it gets its name.
+	fresh := name + newMark + rand.Text()
+	if err := d.root.Mkdir(fresh, modeDir); err != nil {
+		return made, err
+	}
+	err = d.own(fresh)
+	if err == nil {
+		err = d.root.Rename(fresh, name)
+	}
+	if err != nil {
+		return made, also(err, d.remove(fresh))
+	}
+	return append(made, name), d.sync(above)
+}
+
+// own makes a new directory the owner's of the project directory.
+func (d *Dir) own(name string) error {
+	dir, err := d.root.Open(name)
 	if err != nil {
 		return err
 	}
-	made, err := d.root.Open(name)
-	if err != nil {
-		return err
-	}
-	if err := errors.Join(give(made, d.info), made.Close()); err != nil {
-		return err
-	}
-	return d.sync(above)
+	return errors.Join(give(dir, d.info), dir.Close())
 }
 
 // fill makes the file name with owner, mode and text of f, which takes the place
@@ -155,16 +140,6 @@ func (d *Dir) fill(name string, f File, old fs.FileInfo) error {
 	return errors.Join(err, file.Close())
 }
 
-// discard removes a file that did not become one, for the reason err, and returns
-// that with what went wrong in removing it.
-func (d *Dir) discard(name string, err error) error {
-	removed := d.root.Remove(name)
-	if removed == nil || errors.Is(removed, fs.ErrNotExist) {
-		return err
-	}
-	return fmt.Errorf("%w, and %s stays: %w", pathless(err), name, pathless(removed))
-}
-
 // sweep removes what killed processes left of the file name. What cannot be
 // removed is in nobody's way.
 func (d *Dir) sweep(name string) {
@@ -174,7 +149,7 @@ func (d *Dir) sweep(name string) {
 		return
 	}
 	for _, e := range entries {
-		if !e.Type().IsRegular() || !strings.HasPrefix(e.Name(), base+newMark) {
+		if !e.Type().IsRegular() && !e.IsDir() || !strings.HasPrefix(e.Name(), base+newMark) {
 			continue
 		}
 		if info, err := e.Info(); err == nil && time.Since(info.ModTime()) > staleAfter {
