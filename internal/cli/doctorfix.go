@@ -38,6 +38,7 @@ func (s *doctorRun) fix(ctx context.Context, d doctor.Diagnosis, e *doctor.Evide
 		return false, err
 	}
 	defer release()
+	s.readSettings() // with the name of the project that is looked at
 	for _, r := range repairs {
 		if err := s.mend(ctx, r.Mend); err != nil {
 			return false, fmt.Errorf("%s: %w", r.What, err)
@@ -84,7 +85,10 @@ func (s *doctorRun) mend(ctx context.Context, m doctor.Mend) error {
 		_, err = env.Write(s.dir)
 		return err
 	case doctor.MendProtocol:
-		_, _, err := s.editEnv(func(env *config.EnvFile) error { return env.Set(config.KeyProtocol, secret.New("http2")) })
+		err := s.editEnv(func(env *config.EnvFile) error { return env.Set(config.KeyProtocol, secret.New("http2")) })
+		if err == nil {
+			err = s.store(nil)
+		}
 		s.readSettings()
 		return err
 	case doctor.MendUp:

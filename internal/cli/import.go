@@ -72,7 +72,9 @@ func (a *App) importSetup(ctx context.Context, dir string, o importOptions) erro
 	if m.old, err = oldDirectory(dir, s.dir); err != nil {
 		return err
 	}
-	m.needProbe()
+	if err := m.needProbe(); err != nil {
+		return err
+	}
 	if err := m.read(ctx); err != nil {
 		return err
 	}
@@ -218,7 +220,7 @@ func (m *migration) target(ctx context.Context) (render.Rendered, error) {
 		return render.Rendered{}, err
 	}
 	if m.rendered() {
-		before, err := m.renderFrom(ctx, d, false)
+		before, err := m.renderFrom(ctx, d.Clone(), false)
 		if err != nil {
 			return render.Rendered{}, err
 		}
@@ -267,12 +269,17 @@ func (m *migration) addConf(d *render.Directory) error {
 // write puts the data into its volume and then the files into the directory. What an
 // interruption leaves is no clash for the next import, which goes on.
 func (m *migration) write(ctx context.Context) error {
-	fresh, err := m.app.session(m.dir)
-	if err != nil {
+	if err := m.tokenClash(); err != nil {
 		return err
 	}
-	m.settings = fresh.settings
-	m.needProbe()
+	if m.setup.HasToken {
+		if err := m.editEnv(func(env *config.EnvFile) error { return env.Set(config.KeyToken, m.setup.Token.Secret()) }); err != nil {
+			return err
+		}
+	}
+	if err := m.needProbe(); err != nil {
+		return err
+	}
 	r, err := m.target(ctx)
 	if err != nil {
 		return err
@@ -280,29 +287,11 @@ func (m *migration) write(ctx context.Context) error {
 	if err := m.deposit(ctx, r.Project); err != nil {
 		return err
 	}
-	if m.setup.HasToken {
-		_, written, err := m.editEnv(func(env *config.EnvFile) error { return env.Set(config.KeyToken, m.setup.Token.Secret()) })
-		if err != nil {
-			return err
-		}
-		if written.Tightened != 0 {
-			m.warn(fmt.Sprintf(".env could be read by others (mode %04o); it has mode 0600 now", written.Tightened))
-		}
-	}
-	m.needProbe()
-	// Rendered again, with the same password for the probe as is kept.
-	if r, err = m.target(ctx); err != nil {
-		return err
-	}
-	if err := m.keepProbe(); err != nil {
-		return err
-	}
+	var more []render.Target
 	if text := m.conf(); text != "" {
-		if err := render.Write(m.dir, render.Target{Name: confName, Data: []byte(text), Mode: render.ModePrivate}); err != nil {
-			return err
-		}
+		more = append(more, render.Target{Name: confName, Data: []byte(text), Mode: render.ModePrivate})
 	}
-	return r.Write(m.dir)
+	return m.store(&r, more...)
 }
 
 // deposit puts the database where up will look for it.

@@ -58,7 +58,9 @@ type renderJSON struct {
 
 // printProject shows the Compose file as it is to be.
 func (s *session) printProject(ctx context.Context) error {
-	s.needProbe()
+	if err := s.needProbe(); err != nil {
+		return err
+	}
 	_, r, err := s.render(ctx, false)
 	if err != nil {
 		return err
@@ -78,7 +80,9 @@ func (s *session) writeProject(ctx context.Context, force bool) error {
 		return err
 	}
 	defer release()
-	s.needProbe()
+	if err := s.needProbe(); err != nil {
+		return err
+	}
 	d, r, err := s.render(ctx, false)
 	if err != nil {
 		return err
@@ -88,10 +92,7 @@ func (s *session) writeProject(ctx context.Context, force bool) error {
 			return err
 		}
 	}
-	if err := s.keepProbe(); err != nil {
-		return err
-	}
-	if err := r.Write(s.dir); err != nil {
+	if err := s.store(&r); err != nil {
 		return err
 	}
 	if !s.app.flags.quiet {

@@ -15,6 +15,7 @@ import (
 	"mqtunnel/internal/engine"
 	"mqtunnel/internal/lifecycle"
 	"mqtunnel/internal/plan"
+	"mqtunnel/internal/projectdir"
 	"mqtunnel/internal/remedy"
 	"mqtunnel/internal/render"
 )
@@ -24,7 +25,8 @@ type session struct {
 	app      *App
 	dir      string // absolute
 	settings config.Settings
-	engine   *engine.Client // nil until connect
+	env      *config.EnvFile // .env with edits that store is to write, nil for none
+	engine   *engine.Client  // nil until connect
 	progress *display.Progress
 }
 
@@ -61,16 +63,27 @@ func (a *App) directory() (*render.Directory, error) {
 
 // session reads the settings of a project directory; -p wins over them.
 func (a *App) session(dir string) (*session, error) {
-	settings, err := config.Load(dir, a.Environ)
+	s := &session{app: a, dir: dir, progress: display.NewProgress(a.Err, a.flags.quiet)}
+	env, err := config.ReadEnv(dir)
 	if err != nil {
 		return nil, err
 	}
-	if a.flags.project != "" {
-		if settings, err = settings.WithProject(a.flags.project); err != nil {
-			return nil, remedy.Errorf(remedy.Usage, remedy.HintOf(err), "-p: %w", err)
+	return s, s.set(env)
+}
+
+// set makes the settings those of .env and of the environment; -p wins over both.
+func (s *session) set(env *config.EnvFile) error {
+	settings, err := env.Settings(s.dir, s.app.Environ)
+	if err != nil {
+		return err
+	}
+	if project := s.app.flags.project; project != "" {
+		if settings, err = settings.WithProject(project); err != nil {
+			return remedy.Errorf(remedy.Usage, remedy.HintOf(err), "-p: %w", err)
 		}
 	}
-	return &session{app: a, dir: dir, settings: settings, progress: display.NewProgress(a.Err, a.flags.quiet)}, nil
+	s.settings = settings
+	return nil
 }
 
 // here is session for the project directory that the flags name.
@@ -138,7 +151,8 @@ func (s *session) warn(text string) {
 // note tells something that a person may want to know.
 func (s *session) note(text string) { s.show(lifecycle.Notice{Text: s.app.again(text)}) }
 
-// lock makes this command the only one at work on the project directory.
+// lock makes this command the only one at work on the project directory, and reads the
+// settings again: whoever had the lock may have changed them.
 func (s *session) lock(ctx context.Context) (release func(), err error) {
 	free, err := engine.Lock(ctx, s.dir, !s.app.flags.noWait, func(holder string) {
 		// What the other one was called by is no command to type.
@@ -147,33 +161,85 @@ func (s *session) lock(ctx context.Context) (release func(), err error) {
 	if err != nil {
 		return nil, err
 	}
-	return func() { _ = free() }, nil // the lock ends with the process at the latest
+	release = func() { _ = free() } // the lock ends with the process at the latest
+	s.env = nil
+	env, err := config.ReadEnv(s.dir)
+	if err == nil {
+		err = s.set(env)
+	}
+	if err != nil {
+		release()
+		return nil, err
+	}
+	return release, nil
 }
 
-// editEnv changes .env in place and reads the settings again.
-func (s *session) editEnv(edit func(*config.EnvFile) error) (changed bool, w config.Written, err error) {
-	env, err := config.ReadEnv(s.dir)
+// editEnv changes .env and the settings in memory; store writes it.
+func (s *session) editEnv(edit func(*config.EnvFile) error) error {
+	env, err := s.envFile()
 	if err != nil {
-		return false, w, err
+		return err
 	}
 	if err := edit(env); err != nil {
-		return false, w, err
+		return err
 	}
-	if w, err = env.Write(s.dir); err != nil {
-		return false, w, err
+	s.env = env
+	return s.set(env)
+}
+
+// envFile is .env as it is to be.
+func (s *session) envFile() (*config.EnvFile, error) {
+	if s.env != nil {
+		return s.env, nil
 	}
-	fresh, err := s.app.session(s.dir)
+	return config.ReadEnv(s.dir)
+}
+
+// store writes .env as far as it was edited, the project's files if there are any, and
+// further ones: all, or none of them. The caller holds the lock.
+func (s *session) store(r *render.Rendered, more ...render.Target) (err error) {
+	b := &projectdir.Batch{}
+	defer func() { err = errors.Join(err, b.Close()) }()
+	d, err := b.Open(s.dir)
 	if err != nil {
-		return false, w, err
+		return err
 	}
-	s.settings = fresh.settings
-	return w.Changed, w, nil
+	var targets []render.Target
+	if r != nil {
+		if targets, err = r.Targets(d); err != nil {
+			return err
+		}
+		// The Compose file first: a token that is stored has its revision there.
+		if err := b.Add(d, targets[0]); err != nil {
+			return err
+		}
+		targets = targets[1:]
+	}
+	var written config.Written
+	if s.env != nil {
+		if written, err = s.env.AddTo(b, s.dir); err != nil {
+			return err
+		}
+	}
+	for _, t := range append(targets, more...) {
+		if err := b.Add(d, t); err != nil {
+			return err
+		}
+	}
+	if err := b.Commit(); err != nil {
+		return err
+	}
+	s.env = nil
+	if written.Tightened != 0 {
+		s.warn(fmt.Sprintf(".env could be read by others (mode %04o); it has mode 0600 now", written.Tightened))
+	}
+	return nil
 }
 
 // environment is what Compose interpolates from and takes secrets from: the
 // process environment over .env.
 func (s *session) environment() (map[string]string, error) {
-	env, err := config.ReadEnv(s.dir)
+	env, err := s.envFile()
 	if err != nil {
 		return nil, err
 	}
@@ -196,7 +262,7 @@ func (s *session) environment() (map[string]string, error) {
 
 // rendered reports whether the directory has a Compose file of ours.
 func (s *session) rendered() bool {
-	_, err := os.Stat(filepath.Join(s.dir, render.FileName))
+	_, err := os.Lstat(filepath.Join(s.dir, render.FileName)) // a link is refused
 	return err == nil
 }
 

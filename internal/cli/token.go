@@ -12,6 +12,7 @@ import (
 	"mqtunnel/internal/config"
 	"mqtunnel/internal/display"
 	"mqtunnel/internal/remedy"
+	"mqtunnel/internal/render"
 	"mqtunnel/internal/secret"
 )
 
@@ -93,19 +94,23 @@ func (a *App) storeToken(ctx context.Context, dir string, token cloudflared.Toke
 	}
 	defer release()
 
-	changed, written, err := s.editEnv(func(env *config.EnvFile) error {
-		if held, _ := env.Lookup(config.KeyToken); !held.Equal(token.Secret()) {
-			if err := s.checkEdited(ctx); err != nil {
-				return err
-			}
-		}
-		return env.Set(config.KeyToken, token.Secret())
-	})
-	if err != nil {
+	if err := s.editEnv(func(env *config.EnvFile) error { return env.Set(config.KeyToken, token.Secret()) }); err != nil {
 		return err
 	}
-	if written.Tightened != 0 {
-		s.warn(fmt.Sprintf(".env could be read by others (mode %04o); it has mode 0600 now", written.Tightened))
+	changed := s.env.Changed()
+	var again *render.Rendered
+	if changed && s.rendered() {
+		d, r, err := s.render(ctx, true)
+		if err != nil {
+			return err
+		}
+		if err := d.CheckEdited(r); err != nil {
+			return err
+		}
+		again = &r
+	}
+	if err := s.store(again); err != nil {
+		return err
 	}
 	verb := "unchanged"
 	if changed {
@@ -114,11 +119,6 @@ func (a *App) storeToken(ctx context.Context, dir string, token cloudflared.Toke
 	a.say("token %s: tunnel %s, account %s", verb, token.TunnelID, display.Safe(token.AccountTag))
 	if e := s.settings.Entry(config.KeyToken); e.Overridden {
 		s.warn(fmt.Sprintf("the environment sets %s to another value, which wins over .env; type: unset %s", config.KeyToken, config.KeyToken))
-	}
-	if changed && s.rendered() {
-		if err := s.renderAgain(ctx, true); err != nil {
-			return err
-		}
 	}
 	if !a.flags.quiet {
 		a.command("next: ", a.again("mqtunnel up"))
@@ -227,10 +227,13 @@ dashboard.`,
 			}
 			defer release()
 			found := false
-			_, _, err = s.editEnv(func(env *config.EnvFile) (err error) {
+			err = s.editEnv(func(env *config.EnvFile) (err error) {
 				found, err = env.Unset(config.KeyToken)
 				return err
 			})
+			if err == nil {
+				err = s.store(nil)
+			}
 			if err != nil {
 				return err
 			}

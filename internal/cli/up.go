@@ -81,6 +81,9 @@ func (a *App) up(ctx context.Context, o upOptions) error {
 		return err
 	}
 	defer release()
+	if _, err := s.settings.ParseToken(); err != nil { // it may have been removed meanwhile
+		return err
+	}
 	u := &upRun{session: s, options: o}
 	if err := u.prepare(ctx); err != nil {
 		return left(err, leftNothing)
@@ -140,7 +143,9 @@ func (s *session) needToken(ctx context.Context, dryRun bool) error {
 // prepare is the pre-flight: it reads, observes, checks and plans. Only images
 // are fetched; nothing else is changed.
 func (u *upRun) prepare(ctx context.Context) error {
-	u.needProbe()
+	if err := u.needProbe(); err != nil {
+		return err
+	}
 	d, err := render.ReadDirectory(u.session.dir)
 	if err != nil {
 		return err
@@ -326,21 +331,19 @@ func (a *App) printPlan(pl plan.Plan) {
 
 // write stores the probe's password and the project's files.
 func (u *upRun) write() error {
-	if err := u.keepProbe(); err != nil {
-		return err
-	}
-	if err := u.rendered.Write(u.session.dir); err != nil {
-		return err
-	}
 	exposure, err := render.CheckGit(u.session.dir)
 	if err != nil {
 		return err
 	}
+	var more []render.Target
 	if exposure.Missing {
-		err = render.Write(u.session.dir, render.Target{Name: render.GitIgnoreName, Data: render.GitIgnore(), Mode: render.ModePublic})
+		more = append(more, render.Target{Name: render.GitIgnoreName, Data: render.GitIgnore(), Mode: render.ModePublic})
+	}
+	if err := u.store(&u.rendered, more...); err != nil {
+		return err
 	}
 	for _, w := range exposure.Warnings() {
 		u.warn(w)
 	}
-	return err
+	return nil
 }

@@ -121,7 +121,9 @@ func (a *App) password(ctx context.Context, name string, choice passwordChoice) 
 // applyUser writes the files and makes the running broker, if there is one, read
 // them. It reports whether a broker has the change in effect.
 func (s *session) applyUser(ctx context.Context, change userChange, password secret.Text) (live bool, err error) {
-	s.needProbe()
+	if err := s.needProbe(); err != nil {
+		return false, err
+	}
 	d, err := render.ReadDirectory(s.dir)
 	if err != nil {
 		return false, err
@@ -141,10 +143,7 @@ func (s *session) applyUser(ctx context.Context, change userChange, password sec
 	if err != nil {
 		return false, err
 	}
-	if err := s.keepProbe(); err != nil {
-		return false, err
-	}
-	if err := after.Write(s.dir); err != nil {
+	if err := s.store(&after); err != nil {
 		return false, err
 	}
 	if !running {
@@ -209,7 +208,7 @@ func (s *session) finishChange(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := r.Write(s.dir); err != nil || !running {
+	if err := s.store(&r); err != nil || !running {
 		return err
 	}
 	held, err := lifecycle.HeldFiles(ctx, s.engine, broker.ID, []string{render.PasswdPath, render.ACLPath})
@@ -254,7 +253,7 @@ func (s *session) notInEffect(ctx context.Context, change userChange, err error,
 	if failed != nil {
 		return errors.Join(err, failed)
 	}
-	failed = errors.Join(before.Write(s.dir), lifecycle.ChangeUsers(context.WithoutCancel(ctx), s.engine, broker.ID, before.Project, s.probeLogin()))
+	failed = errors.Join(s.store(&before), lifecycle.ChangeUsers(context.WithoutCancel(ctx), s.engine, broker.ID, before.Project, s.probeLogin()))
 	if failed != nil {
 		return errors.Join(err, fmt.Errorf("take the change back: %w", failed))
 	}

@@ -210,7 +210,9 @@ func (a *App) demonstrated(ctx context.Context, try lifecycle.Attempt) (*bool, e
 		return nil, err
 	}
 	defer s.close()
-	s.needProbe()
+	if err := s.needProbe(); err != nil {
+		return nil, err
+	}
 	d, err := render.ReadDirectory(s.dir)
 	if err != nil {
 		return nil, err

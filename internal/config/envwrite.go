@@ -58,13 +58,27 @@ func EnvText(dir string) (file projectdir.File, found bool, err error) {
 // belonging to the directory's owner when it is new. It is atomic and durable:
 // whatever happens, the file holds the whole old text or the whole new one. A
 // file that somebody else changed since it was read is left alone.
-func (f *EnvFile) Write(dir string) (Written, error) {
-	d, err := projectdir.OpenLinked(dir, EnvName)
+func (f *EnvFile) Write(dir string) (written Written, err error) {
+	b := &projectdir.Batch{}
+	defer func() { err = errors.Join(err, b.Close()) }()
+	if written, err = f.AddTo(b, dir); err != nil {
+		return Written{}, err
+	}
+	if err := b.Commit(); err != nil {
+		return Written{}, err
+	}
+	f.stored, f.exists, f.mode = f.text, true, envMode
+	return written, nil
+}
+
+// AddTo is Write together with other files. An EnvFile that was added has to be read
+// again.
+func (f *EnvFile) AddTo(b *projectdir.Batch, dir string) (Written, error) {
+	d, err := b.OpenLinked(dir, EnvName)
 	if err != nil {
 		return Written{}, err
 	}
-	defer d.Close() //nolint:errcheck // what was written is on the disk already
-	written := Written{Changed: !f.exists || f.text != f.stored}
+	written := Written{Changed: f.Changed()}
 	var was *projectdir.File
 	if f.exists {
 		was = &projectdir.File{Name: EnvName, Data: []byte(f.stored), Mode: f.mode}
@@ -72,12 +86,11 @@ func (f *EnvFile) Write(dir string) (Written, error) {
 			written.Tightened = f.mode
 		}
 	}
-	if err := d.Replace(was, projectdir.File{Name: EnvName, Data: []byte(f.text), Mode: envMode}); err != nil {
-		return Written{}, err
-	}
-	f.stored, f.exists, f.mode = f.text, true, envMode
-	return written, nil
+	return written, b.Replace(d, was, projectdir.File{Name: EnvName, Data: []byte(f.text), Mode: envMode})
 }
+
+// Changed reports whether the text is another one than that on disk.
+func (f *EnvFile) Changed() bool { return !f.exists || f.text != f.stored }
 
 // hiddenValue stands for a value that is not quoted in a message.
 const hiddenValue = "the value"

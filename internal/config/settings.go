@@ -202,13 +202,18 @@ func Load(dir string, environ []string) (Settings, error) {
 	if err != nil {
 		return Settings{}, err
 	}
-	s := Settings{Dir: dir, EnvMode: file.Mode(), Unknown: unknown(file)}
-	if stray := file.assignmentsOf("TUNNEL_TOKEN"); len(stray) > 0 {
+	return file.Settings(dir, environ)
+}
+
+// Settings is Load for a file that was read, edits included.
+func (f *EnvFile) Settings(dir string, environ []string) (Settings, error) {
+	s := Settings{Dir: dir, EnvMode: f.Mode(), Unknown: unknown(f)}
+	if stray := f.assignmentsOf("TUNNEL_TOKEN"); len(stray) > 0 {
 		s.StrayToken = stray[0].Line
 	}
 	env := environment(environ)
 	for _, setting := range Table() {
-		value, entry, err := resolve(file, env, setting)
+		value, entry, err := resolve(f, env, setting)
 		if err != nil {
 			return Settings{}, err
 		}

@@ -1,6 +1,7 @@
 package render
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -218,13 +219,53 @@ func volatile(text []byte) []byte {
 	return []byte(strings.Join(lines, "\n"))
 }
 
-// Write stores the project's files: users first, then the Compose file, which
-// holds them too. A file that is as it should be is not touched.
+// Targets returns the project's files in the order in which they are to be written.
+// At every moment in between, the users and what they may do are as before or as
+// they are to be, and the same command run again still finds something to do:
+//
+//   - first the Compose file, which holds all of them for other tools to read;
+//   - then the users, whose file has the last word. Nobody is there without the
+//     rights that belong to it: these are written before a user comes and after one
+//     has gone.
+func (r Rendered) Targets(d *projectdir.Dir) ([]Target, error) {
+	users := Target{Name: PasswdName, Data: r.Passwd, Mode: ModePrivate}
+	rights := Target{Name: ACLName, Data: r.ACL, Mode: ModePrivate}
+	targets := []Target{{Name: FileName, Data: r.Compose, Mode: ModePrivate}, rights, users}
+	old, err := read(d, PasswdName)
+	if err != nil {
+		return nil, err
+	}
+	now := names(r.Passwd)
+	for name := range names(old) {
+		if !now[name] {
+			targets[1], targets[2] = users, rights
+		}
+	}
+	return targets, nil
+}
+
+// names returns the users of a password file, and its comments with them.
+func names(passwd []byte) map[string]bool {
+	list := map[string]bool{}
+	for line := range bytes.Lines(passwd) {
+		name, _, _ := bytes.Cut(line, []byte(":"))
+		list[string(name)] = true
+	}
+	return list
+}
+
+// Write stores the project's files, all or none.
 func (r Rendered) Write(dir string) error {
-	return Write(dir,
-		Target{Name: PasswdName, Data: r.Passwd, Mode: ModePrivate},
-		Target{Name: ACLName, Data: r.ACL, Mode: ModePrivate},
-		Target{Name: FileName, Data: r.Compose, Mode: ModePrivate})
+	d, err := projectdir.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer d.Close() //nolint:errcheck // nothing was written
+	targets, err := r.Targets(d)
+	if err != nil {
+		return err
+	}
+	return Write(dir, targets...)
 }
 
 // Shown returns the Compose file as it may be shown: hashes and passwords of

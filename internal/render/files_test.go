@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"mqtunnel/internal/config"
+	"mqtunnel/internal/projectdir"
 	"mqtunnel/internal/remedy"
 	"mqtunnel/internal/render"
 	"mqtunnel/internal/secret"
@@ -385,4 +386,40 @@ func FuzzAnyGitIndexIsReadToAnEnd(f *testing.F) {
 			}
 		}
 	})
+}
+
+func TestNobodyIsWithoutTheirRightsWhileFilesAreWritten(t *testing.T) {
+	const probe, phone, tablet = "mqtunnel-probe:x\n", "phone:x\n", "tablet:x\n"
+	for _, c := range []struct{ name, before, after, want string }{
+		{"nobody was there", "", probe + phone, "compose.yaml mosquitto/acl mosquitto/passwd"},
+		{"one comes", probe, probe + phone, "compose.yaml mosquitto/acl mosquitto/passwd"},
+		{"one goes", probe + phone, probe, "compose.yaml mosquitto/passwd mosquitto/acl"},
+		{"one goes as another comes", probe + phone, probe + tablet, "compose.yaml mosquitto/passwd mosquitto/acl"},
+		{"another password", probe + phone, probe + "phone:y\n", "compose.yaml mosquitto/acl mosquitto/passwd"},
+	} {
+		dir := t.TempDir()
+		if c.before != "" {
+			if err := render.Write(dir, render.Target{Name: render.PasswdName, Data: []byte(c.before), Mode: render.ModePrivate}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		d, err := projectdir.Open(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		targets, err := render.Rendered{Passwd: []byte(c.after)}.Targets(d)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var order []string
+		for _, target := range targets {
+			order = append(order, target.Name)
+		}
+		if got := strings.Join(order, " "); got != c.want {
+			t.Errorf("%s: %s, want %s", c.name, got, c.want)
+		}
+		if err := d.Close(); err != nil {
+			t.Error(err)
+		}
+	}
 }

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"mqtunnel/internal/config"
+	"mqtunnel/internal/projectdir"
 )
 
 // GitIgnoreName is the file that keeps secrets out of version control.
@@ -24,7 +25,7 @@ func private() []string {
 
 // GitIgnore returns the text of a new .gitignore.
 func GitIgnore() []byte {
-	return []byte("# Secrets and password hashes of mqtunnel.\n/" + strings.Join(private(), "\n/") + "\n")
+	return []byte("# Secrets and password hashes of mqtunnel.\n/" + strings.Join(private(), "\n/") + "\n" + projectdir.Temporary + "\n")
 }
 
 // Exposure is how far git may carry off what the project directory keeps secret.

@@ -18,22 +18,23 @@ const (
 // Target is a file to write.
 type Target = projectdir.File
 
-// Write stores the targets in the project directory dir, one after the other,
-// each atomically and on the disk before the next begins. A file that has text
-// and mode already is not touched. New files and directories belong to the owner
-// of dir. A link in the place of a file or leading out of dir is refused.
-func Write(dir string, targets ...Target) error {
-	d, err := projectdir.Open(dir)
+// Write stores the targets in the project directory dir together: see
+// projectdir.Batch. A file that has text and mode already is not touched. New files
+// and directories belong to the owner of dir. A link in the place of a file or
+// leading out of dir is refused.
+func Write(dir string, targets ...Target) (err error) {
+	b := &projectdir.Batch{}
+	defer func() { err = errors.Join(err, b.Close()) }()
+	d, err := b.Open(dir)
 	if err != nil {
 		return err
 	}
-	defer d.Close() //nolint:errcheck // every file is on the disk already
 	for _, t := range targets {
-		if err := d.Write(t); err != nil {
+		if err := b.Add(d, t); err != nil {
 			return err
 		}
 	}
-	return nil
+	return b.Commit()
 }
 
 // maxFile bounds what is read of one file, in bytes: a password file of some ten
