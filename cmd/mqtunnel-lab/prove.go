@@ -44,7 +44,7 @@ bar". The exit code is 1 when any fails.`,
 	f.BoolVarP(&verbose, "verbose", "v", false, "tell how each gets on")
 	f.StringSliceVar(&only, "only", nil, "only the proofs of these `NAME`s")
 	f.StringArrayVar(&faults, "fault", nil, "of the faults of doctor only the one of this `NAME`; can be repeated")
-	f.Uint64Var(&seed, "seed", 0, "what pairs of faults are drawn with (default: another one each time)")
+	f.Uint64Var(&seed, "seed", 0, "what is drawn at random is drawn with (default: another one each time)")
 	return cmd
 }
 

@@ -70,7 +70,7 @@ func (b *Bench) disturbAll(ctx context.Context, name string, hows []disturbance)
 	if err := onPatients(ctx, list, commands, (*patient).undisturbed); err != nil {
 		return "", err
 	}
-	var t tally
+	var t outcomes
 	err = onPatients(ctx, list, everyCall(commands, hows), func(p *patient, ctx context.Context, d disturbed) error {
 		struck, err := p.disturb(ctx, d)
 		if ctx.Err() != nil {
@@ -113,15 +113,15 @@ func everyCall(commands []*deed, hows []disturbance) []disturbed {
 	return list
 }
 
-// tally counts how disturbed commands came out.
-type tally struct {
+// outcomes counts how disturbed commands came out.
+type outcomes struct {
 	mu            sync.Mutex
 	struck, wrong int
 	errs          []error
 }
 
 // add counts one and returns how many were struck.
-func (t *tally) add(struck bool, err error) int {
+func (t *outcomes) add(struck bool, err error) int {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if struck {

@@ -92,11 +92,7 @@ func (s *site) mendPair(ctx context.Context, p pair) error {
 
 // doctorPairs draws pairs of faults and wants the more upstream one named first.
 func doctorPairs(ctx context.Context, b *Bench) (string, error) {
-	seed := b.Seed
-	if seed == 0 {
-		seed = rand.Uint64() //nolint:gosec // any number will do
-	}
-	b.logf("doctor-pairs: seed %d", seed)
+	seed := b.seed("doctor-pairs")
 	list, err := b.chosen(func(f fault) bool { return f.code != "" })
 	if err != nil {
 		return "", err

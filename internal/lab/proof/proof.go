@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -54,6 +55,7 @@ func All() []Proof {
 		{"import-original", "A hand-made project moves here with its retained messages and users, and stays as it was.", 80 * time.Second, importOriginal},
 		{"converge", "Whatever stops a command at whatever call, the same command run again comes to the same end.", 14 * time.Minute, converge},
 		{"interrupt", "Ctrl-C stops a command at once at whatever call, and says what is left.", 6 * time.Minute, interrupt},
+		{"files", "Killed at any moment while it writes, or in any set-up, a command leaves every file whole.", 5 * time.Minute, files},
 		{"doctor-sample", "Of a few faults doctor names each first, and none once it is mended.", 50 * time.Second, doctorSample},
 		{"doctor-time", "doctor answers within 2 s on a healthy project, and never hangs.", 70 * time.Second, doctorTime},
 		{"doctor-quiet", "On a healthy project doctor finds nothing, fresh or busy.", 4 * time.Minute, doctorQuiet},
@@ -80,7 +82,7 @@ type Bench struct {
 	Faults []string
 	// Verbose tells every call to the Engine that is counted.
 	Verbose bool
-	// Seed is what pairs of faults are drawn with, 0 for another one each time.
+	// Seed is what is drawn with, pairs of faults for one, 0 for another one each time.
 	Seed uint64
 }
 
@@ -119,29 +121,36 @@ type command struct {
 	stdin string
 	path  string
 	args  []string
+	user  int // that it runs as, 0 for the one of this process
 	// started, if set, gets the program as soon as it runs.
 	started func(*exec.Cmd)
+}
+
+// environ is what the program gets of this process's environment, and its own.
+func (c command) environ() []string {
+	var env []string
+	for _, name := range passedOn() {
+		own := slices.ContainsFunc(c.env, func(e string) bool { return strings.HasPrefix(e, name+"=") })
+		if value, set := os.LookupEnv(name); set && !own { //nolint:forbidigo // the lab's command line is a thin edge itself
+			env = append(env, name+"="+value)
+		}
+	}
+	return append(env, c.env...)
 }
 
 // run runs a program to its end. One that could not be run is an error, and so is
 // an end of the context; its exit code is part of the answer.
 func (b *Bench) run(ctx context.Context, c command) (result, error) {
 	cmd := exec.CommandContext(ctx, c.path, c.args...) //nolint:gosec // programs of this work tree
-	cmd.Dir = c.dir
-	for _, name := range passedOn() {
-		if value, set := os.LookupEnv(name); set { //nolint:forbidigo // the lab's command line is a thin edge itself
-			cmd.Env = append(cmd.Env, name+"="+value)
-		}
-	}
-	cmd.Env = append(cmd.Env, c.env...)
+	cmd.Dir, cmd.Env = c.dir, c.environ()
 	cmd.Stdin = strings.NewReader(c.stdin)
 	var out, errOut bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errOut
 	cmd.WaitDelay = endDelay
-	grouped(cmd)
+	grouped(cmd, c.user)
 	err := cmd.Start()
 	if err != nil {
-		return result{}, err
+		return result{}, errors.Join(ctx.Err(), err)
 	}
 	if c.started != nil {
 		c.started(cmd)
