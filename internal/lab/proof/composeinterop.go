@@ -54,7 +54,7 @@ func composeInterop(ctx context.Context, b *Bench) (figure string, err error) {
 		return "", err
 	}
 	defer finish(&err, c.close)
-	t := tally{plain: map[tool]span{}}
+	t := turns{plain: map[tool]span{}}
 	for _, first := range []tool{ours, theirs} {
 		for _, added := range []bool{false, true} {
 			if err := b.interop(ctx, lab, dir, c, &t, first, added); err != nil {
@@ -90,8 +90,8 @@ func (s span) String() string {
 	return fmt.Sprintf("%d to %d", s.least, s.most)
 }
 
-// tally is what compose-interop counts.
-type tally struct {
+// turns is what compose-interop counts.
+type turns struct {
 	plain     map[tool]span // calls of an up by a tool that had nothing to change
 	looks     span          // changing calls about the containers that mqtunnel threw away then
 	commands  int
@@ -103,7 +103,7 @@ type shared struct {
 	*project
 
 	counter  *counter
-	tally    *tally
+	tally    *turns
 	first    tool // the one that made it
 	password string
 	round    int // of changes
@@ -111,7 +111,7 @@ type shared struct {
 }
 
 // interop takes one project through all of it.
-func (b *Bench) interop(ctx context.Context, lab *bench.Lab, dir string, c *counter, t *tally, first tool, added bool) error {
+func (b *Bench) interop(ctx context.Context, lab *bench.Lab, dir string, c *counter, t *turns, first tool, added bool) error {
 	suffix := strings.ReplaceAll(string(first), " ", "")
 	if added {
 		suffix += "added"
@@ -434,17 +434,17 @@ func (s *shared) ourCommands(ctx context.Context) error {
 	return errors.Join(err, s.serves(ctx))
 }
 
-// change is something that one tool brings about and the other one finds.
-type change struct {
+// alteration is something that one tool brings about and the other one finds.
+type alteration struct {
 	what    string
 	service string // that is to be recreated, "" for none
 	make    func(context.Context) error
 }
 
-// changes has each kind of change be brought about by either tool in turns.
+// changes has each kind of alteration be brought about by either tool in turns.
 func (s *shared) changes(ctx context.Context) error {
 	by := s.first
-	for _, c := range []change{
+	for _, c := range []alteration{
 		{"a user was added", "", func(ctx context.Context) error { return s.enters(ctx, "second") }},
 		{"a setting was changed", broker, func(context.Context) error { return s.set(config.KeySaveInterval, "30") }},
 		{"the token was changed", connector, s.newToken},
@@ -498,7 +498,7 @@ func (s *shared) newToken(ctx context.Context) error {
 }
 
 // recreates brings the project up with a tool and wants just one container made anew.
-func (s *shared) recreates(ctx context.Context, by tool, c change) error {
+func (s *shared) recreates(ctx context.Context, by tool, c alteration) error {
 	if by == theirs {
 		if _, err := s.must(ctx, "render", "--write"); err != nil {
 			return err
