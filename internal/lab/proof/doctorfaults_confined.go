@@ -19,7 +19,7 @@ import (
 func confinedFaults() []fault {
 	byHand := func(name, code string, of subject, service string, change func(*container.Config, *container.HostConfig)) fault {
 		f := onEngine(name, code, of, func(ctx context.Context, s *site) error { return s.anew(ctx, service, change) })
-		f.mend = by((*site).recreated)
+		f.of, f.mend = []subject{of, ofNetwork}, by((*site).recreated) // it is attached to the same networks
 		return f
 	}
 	updated := func(name, code string, of subject, service string, limits container.Resources) fault {
@@ -44,7 +44,7 @@ func confinedFaults() []fault {
 			h.PortBindings = nat.PortMap{websocket: {{HostIP: "0.0.0.0", HostPort: port}}}
 		})
 	})
-	published.mend = by((*site).recreated)
+	published.of, published.mend = []subject{ofBroker, ofNetwork}, by((*site).recreated)
 	const memory, unlimited = 300 << 20, -1
 	pids := int64(unlimited)
 	return []fault{
@@ -82,6 +82,9 @@ func (s *site) anew(ctx context.Context, service string, change func(*container.
 	change(c.Config, c.HostConfig)
 	networks := c.NetworkSettings.Networks
 	first := string(c.HostConfig.NetworkMode)
+	if networks[first] == nil {
+		return fmt.Errorf("%s is not on its network %s", c.Name, first)
+	}
 	name := s.container(service)
 	if err := s.removeContainer(ctx, name); err != nil {
 		return err
