@@ -56,6 +56,7 @@ func All() []Proof {
 		{"converge", "Whatever stops a command at whatever call, the same command run again comes to the same end.", 14 * time.Minute, converge},
 		{"interrupt", "Ctrl-C stops a command at once at whatever call, and says what is left.", 6 * time.Minute, interrupt},
 		{"files", "Killed at any moment while it writes, or in any set-up, a command leaves every file whole.", 5 * time.Minute, files},
+		{"recreate-downtime", "A change that recreates a container keeps clients out no longer than docker compose does.", 6 * time.Minute, recreateDowntime},
 		{"doctor-sample", "Of a few faults doctor names each first, and none once it is mended.", 50 * time.Second, doctorSample},
 		{"doctor-time", "doctor answers within 2 s on a healthy project, and never hangs.", 70 * time.Second, doctorTime},
 		{"doctor-quiet", "On a healthy project doctor finds nothing, fresh or busy.", 4 * time.Minute, doctorQuiet},
