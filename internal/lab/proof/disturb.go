@@ -27,12 +27,12 @@ type disturbance struct {
 	at     func(n int, c engineproxy.Call) bool // at which calls, nil for all
 	// ended judges how the command ended, and how long after it was disturbed; nil
 	// takes any end. It is called from several goroutines.
-	ended func(c *deed, r result, after time.Duration) error
+	ended func(c *operation, r result, after time.Duration) error
 }
 
 // disturbed is one run of a command that is disturbed at one call.
 type disturbed struct {
-	command *deed
+	command *operation
 	how     disturbance
 	call    int
 }
@@ -66,7 +66,7 @@ func (b *Bench) disturbAll(ctx context.Context, name string, hows []disturbance)
 		list = append(list, p)
 	}
 	start := time.Now()
-	commands := slices.DeleteFunc(deeds(), func(c *deed) bool { return len(b.Faults) > 0 && !slices.Contains(b.Faults, c.name) })
+	commands := slices.DeleteFunc(operations(), func(c *operation) bool { return len(b.Faults) > 0 && !slices.Contains(b.Faults, c.name) })
 	if err := onPatients(ctx, list, commands, (*patient).undisturbed); err != nil {
 		return "", err
 	}
@@ -99,7 +99,7 @@ func (b *Bench) disturbAll(ctx context.Context, name string, hows []disturbance)
 }
 
 // everyCall lists what there is to disturb.
-func everyCall(commands []*deed, hows []disturbance) []disturbed {
+func everyCall(commands []*operation, hows []disturbance) []disturbed {
 	var list []disturbed
 	for _, c := range commands {
 		for _, how := range hows {
@@ -218,7 +218,7 @@ func (p *patient) close(ctx context.Context) error {
 }
 
 // undisturbed runs a command to its end, and keeps its calls and what it comes to.
-func (p *patient) undisturbed(ctx context.Context, c *deed) error {
+func (p *patient) undisturbed(ctx context.Context, c *operation) error {
 	if err := c.prepare(p, ctx); err != nil {
 		return fmt.Errorf("before %s: %w", c.name, err)
 	}
@@ -267,7 +267,7 @@ func (v *casualty) sees(cmd *exec.Cmd) {
 }
 
 // through runs a command with the proxy as its Engine.
-func (p *patient) through(ctx context.Context, c *deed, started func(*exec.Cmd)) (result, error) {
+func (p *patient) through(ctx context.Context, c *operation, started func(*exec.Cmd)) (result, error) {
 	ctx, cancel := context.WithTimeout(ctx, disturbedLimit)
 	defer cancel()
 	return p.b.run(ctx, command{

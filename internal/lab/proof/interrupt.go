@@ -41,7 +41,7 @@ type stops struct {
 
 // clean judges one end. A command that was done with its work at that moment may
 // have come to its end.
-func (s *stops) clean(c *deed, r result, after time.Duration) error {
+func (s *stops) clean(c *operation, r result, after time.Duration) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.took = append(s.took, after)

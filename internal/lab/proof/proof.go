@@ -57,6 +57,7 @@ func All() []Proof {
 		{"interrupt", "Ctrl-C stops a command at once at whatever call, and says what is left.", 6 * time.Minute, interrupt},
 		{"files", "Killed at any moment while it writes, or in any set-up, a command leaves every file whole.", 5 * time.Minute, files},
 		{"recreate-downtime", "A change that recreates a container keeps clients out no longer than docker compose does.", 6 * time.Minute, recreateDowntime},
+		{"concurrency", "Of commands at once on one project each waits for the other, and none is half done or lost.", 10 * time.Minute, concurrency},
 		{"doctor-sample", "Of a few faults doctor names each first, and none once it is mended.", 50 * time.Second, doctorSample},
 		{"doctor-time", "doctor answers within 2 s on a healthy project, and never hangs.", 70 * time.Second, doctorTime},
 		{"doctor-quiet", "On a healthy project doctor finds nothing, fresh or busy.", 4 * time.Minute, doctorQuiet},
@@ -101,6 +102,7 @@ type result struct {
 	out, err string
 	code     int
 	cpu      time.Duration // of the program, user and system
+	pid      int           // that it had
 }
 
 // all is both outputs.
@@ -161,6 +163,7 @@ func (b *Bench) run(ctx context.Context, c command) (result, error) {
 		return result{}, errors.Join(ctx.Err(), endGroup(cmd))
 	}
 	r := result{out: out.String(), err: errOut.String(), code: cmd.ProcessState.ExitCode()}
+	r.pid = cmd.ProcessState.Pid()
 	r.cpu = cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
 	if _, exited := errors.AsType[*exec.ExitError](err); exited {
 		err = nil

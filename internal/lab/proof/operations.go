@@ -24,8 +24,8 @@ import (
 	"mqtunnel/internal/secret"
 )
 
-// deed is a command in a situation.
-type deed struct {
+// operation is a command in a situation.
+type operation struct {
 	name    string
 	args    func(*patient) []string
 	stdin   string
@@ -44,7 +44,7 @@ type deed struct {
 // Passwords of the users.
 const (
 	steadyPassword = "the-password-of-steady"
-	deedPassword   = "the-password-of-a-deed"
+	roundPassword  = "the-password-of-a-operation"
 	steady         = "steady"
 )
 
@@ -52,9 +52,9 @@ const (
 // was added is there already.
 const exitInput = 4
 
-// deeds are all commands that make calls of the Engine, in all situations in which
+// operations are all commands that make calls of the Engine, in all situations in which
 // they make other ones.
-func deeds() []*deed {
+func operations() []*operation {
 	up := func(more ...string) func(*patient) []string {
 		return func(p *patient) []string {
 			return append([]string{"up", "--timeout", "60s", "--connect-to", p.lab.ConnectTo(p.host)}, more...)
@@ -67,7 +67,7 @@ func deeds() []*deed {
 		return func(p *patient) []string { return append([]string{"user", verb, p.user()}, more...) }
 	}
 	runs := func(p *patient, ctx context.Context) error { return p.ensure(ctx, running) }
-	return []*deed{
+	return []*operation{
 		{name: "up from nothing", args: up(), prepare: (*patient).nothing, leaves: bare, holds: (*patient).anything},
 		{name: "up with nothing to do", args: up(), prepare: runs, leaves: running, holds: (*patient).data},
 		{name: "up after down", args: started, prepare: (*patient).stopped, leaves: running, holds: (*patient).data},
@@ -78,8 +78,8 @@ func deeds() []*deed {
 		{name: "up --force-recreate", args: up("--no-wait", "--force-recreate"), prepare: runs, leaves: running, holds: (*patient).data},
 		{name: "restart", args: fixed("restart", "--no-wait"), prepare: runs, leaves: running, holds: (*patient).data},
 		{name: "restart cloudflared", args: fixed("restart", "--no-wait", "cloudflared"), prepare: runs, leaves: running, holds: (*patient).data},
-		{name: "user add", args: user("add", "--topics", "own"), stdin: deedPassword, prepare: (*patient).newUser, leaves: running, again: exitInput, holds: (*patient).letIn},
-		{name: "user passwd", args: user("passwd"), stdin: deedPassword, prepare: (*patient).otherPassword, leaves: running, holds: (*patient).letIn},
+		{name: "user add", args: user("add", "--topics", "own"), stdin: roundPassword, prepare: (*patient).newUser, leaves: running, again: exitInput, holds: (*patient).letIn},
+		{name: "user passwd", args: user("passwd"), stdin: roundPassword, prepare: (*patient).otherPassword, leaves: running, holds: (*patient).letIn},
 		{name: "user allow", args: user("allow", "read", "house/#"), prepare: (*patient).addedUser, leaves: running, holds: (*patient).letIn},
 		{name: "user deny", args: func(p *patient) []string {
 			return []string{"user", "deny", p.user(), "readwrite", p.user() + "/private/#"}
@@ -299,10 +299,10 @@ func (p *patient) newUser(ctx context.Context) error {
 }
 
 // addedUser makes the round's user.
-func (p *patient) addedUser(ctx context.Context) error { return p.withUser(ctx, deedPassword) }
+func (p *patient) addedUser(ctx context.Context) error { return p.withUser(ctx, roundPassword) }
 
 func (p *patient) otherPassword(ctx context.Context) error {
-	return p.withUser(ctx, "another-"+deedPassword)
+	return p.withUser(ctx, "another-"+roundPassword)
 }
 
 func (p *patient) withUser(ctx context.Context, password string) error {
@@ -339,7 +339,7 @@ func (p *patient) configuration(ctx context.Context) error {
 
 // letIn wants the round's user let in through the tunnel, and no one lost.
 func (p *patient) letIn(ctx context.Context) error {
-	err := eventually(ctx, back, func() error { return p.roundTrip(ctx, p.user(), deedPassword, p.user()+"/x") })
+	err := eventually(ctx, back, func() error { return p.roundTrip(ctx, p.user(), roundPassword, p.user()+"/x") })
 	if err != nil {
 		return missed("the user is not let in: %w", err)
 	}
@@ -349,7 +349,7 @@ func (p *patient) letIn(ctx context.Context) error {
 // keptOut wants the round's user refused.
 func (p *patient) keptOut(ctx context.Context) error {
 	err := eventually(ctx, back, func() error {
-		err := p.roundTrip(ctx, p.user(), deedPassword, p.user()+"/x")
+		err := p.roundTrip(ctx, p.user(), roundPassword, p.user()+"/x")
 		switch {
 		case err == nil:
 			return final(missed("the removed user is let in"))
