@@ -58,6 +58,7 @@ func All() []Proof {
 		{"files", "Killed at any moment while it writes, or in any set-up, a command leaves every file whole.", 5 * time.Minute, files},
 		{"recreate-downtime", "A change that recreates a container keeps clients out no longer than docker compose does.", 6 * time.Minute, recreateDowntime},
 		{"concurrency", "Of commands at once on one project each waits for the other, and none is half done or lost.", 10 * time.Minute, concurrency},
+		{"soak", "Clients stay connected and lose nothing while commands run all the time, and no command leaves anything behind.", 11 * time.Minute, soak},
 		{"doctor-sample", "Of a few faults doctor names each first, and none once it is mended.", 50 * time.Second, doctorSample},
 		{"doctor-time", "doctor answers within 2 s on a healthy project, and never hangs.", 70 * time.Second, doctorTime},
 		{"doctor-quiet", "On a healthy project doctor finds nothing, fresh or busy.", 4 * time.Minute, doctorQuiet},
@@ -141,16 +142,22 @@ func (c command) environ() []string {
 	return append(env, c.env...)
 }
 
-// run runs a program to its end. One that could not be run is an error, and so is
-// an end of the context; its exit code is part of the answer.
-func (b *Bench) run(ctx context.Context, c command) (result, error) {
+// prepare makes a command that can be run, at the head of a process group of its own.
+func (c command) prepare(ctx context.Context) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, c.path, c.args...) //nolint:gosec // programs of this work tree
 	cmd.Dir, cmd.Env = c.dir, c.environ()
 	cmd.Stdin = strings.NewReader(c.stdin)
-	var out, errOut bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &errOut
 	cmd.WaitDelay = endDelay
 	grouped(cmd, c.user)
+	return cmd
+}
+
+// run runs a program to its end. One that could not be run is an error, and so is
+// an end of the context; its exit code is part of the answer.
+func (b *Bench) run(ctx context.Context, c command) (result, error) {
+	cmd := c.prepare(ctx)
+	var out, errOut bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errOut
 	err := cmd.Start()
 	if err != nil {
 		return result{}, errors.Join(ctx.Err(), err)
