@@ -170,6 +170,9 @@ func (s *session) catchUp(ctx context.Context) {
 		return
 	}
 	release, err := s.lock(ctx)
+	if err != nil && s.app.flags.noWait {
+		return // another command is at work, and this one's answer stands
+	}
 	if err == nil {
 		defer release()
 		err = s.finishChange(ctx)
