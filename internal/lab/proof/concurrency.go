@@ -164,8 +164,11 @@ func (p *project) lockIsTold(ctx context.Context) error {
 		return err
 	})
 	timer := time.AfterFunc(heldFor, func() { _ = release() }) // the descriptor is open
-	defer timer.Stop()
-	return group.Wait()
+	err = group.Wait()
+	if timer.Stop() {
+		return errors.Join(err, missed("up went on while the lock was held"), release())
+	}
+	return err
 }
 
 // rival is one round at work.
