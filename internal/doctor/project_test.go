@@ -246,7 +246,10 @@ func (s *site) misconfigured() {
 	s.must(s.Stop(s.t.Context(), broker.ID, nil))
 	s.inject(mosquitto.ConfPath, mosquitto.UID, func(text string) string { return strings.Replace(text, "max_keepalive", "max_keepalife", 1) })
 	s.must(s.Start(s.t.Context(), broker.ID))
-	e := s.until("the broker ends again and again", func(e *Evidence) bool { return e.failing(thisBroker) && e.Project.Status.Fault != nil })
+	e := s.until("the broker ends again and again", func(e *Evidence) bool {
+		// The broker tells where the line stands in one of its own, after the first.
+		return e.failing(thisBroker) && e.Project.Status.Fault != nil && e.Project.Place != ""
+	})
 	if got := findings(e); !slices.Equal(got, []string{"broker-configuration"}) || e.Project.Place != "mosquitto/conf.d/more.conf:2" {
 		s.t.Errorf("misconfigured: findings %v at %q", got, e.Project.Place)
 	}

@@ -73,8 +73,7 @@ func (c *Client) attachExec(ctx context.Context, docker *client.Client, exec str
 	}()
 	if !stdin.IsZero() {
 		_, err := io.WriteString(stream.Conn, stdin.Reveal()) // it goes to the process alone
-		// A command that has read enough may have ended.
-		if err := errors.Join(err, stream.CloseWrite()); err != nil && !errors.Is(err, syscall.EPIPE) {
+		if err := errors.Join(err, stream.CloseWrite()); err != nil && !unread(err) {
 			return "", &transportError{err: err}
 		}
 	}
@@ -83,13 +82,20 @@ func (c *Client) attachExec(ctx context.Context, docker *client.Client, exec str
 		if ctx.Err() != nil {
 			return "", ctx.Err()
 		}
-		return "", &transportError{err: err}
+		// Whether the Engine is still there, the question for the exit code tells.
+		if stdin.IsZero() || !unread(err) {
+			return "", &transportError{err: err}
+		}
 	}
 	if ctx.Err() != nil {
 		return "", ctx.Err()
 	}
 	return output.kept.String(), nil
 }
+
+// unread reports whether a connection ended because the command has ended and left
+// some of its input unread.
+func unread(err error) bool { return errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET) }
 
 // bounded keeps the first bytes written to it and accepts all.
 type bounded struct{ kept bytes.Buffer }
