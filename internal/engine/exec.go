@@ -95,7 +95,9 @@ func (c *Client) attachExec(ctx context.Context, docker *client.Client, exec str
 
 // unread reports whether a connection ended because the command has ended and left
 // some of its input unread.
-func unread(err error) bool { return errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET) }
+func unread(err error) bool {
+	return errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET)
+}
 
 // bounded keeps the first bytes written to it and accepts all.
 type bounded struct{ kept bytes.Buffer }

@@ -200,6 +200,32 @@ func TestUpDecides(t *testing.T) {
 3 remove container cloudflared: not attached to its network [2]
 4 rename container cloudflared: replaces the old one as cloudflared [3]
 `},
+		{"a container that never ran starts when its network is there again", func(_ *plan.Project, o *plan.Observed, _ *plan.Options) {
+			o.Networks = nil
+			for i := range o.Containers {
+				o.Containers[i].State, o.Containers[i].Networks = plan.StateCreated, map[string]string{"mqtunnel_default": ""}
+			}
+		}, `
+0 create network default: does not exist
+1 copy files mosquitto: not running
+2 start container mosquitto: not running [1 0]
+3 copy files cloudflared: not running
+4 start container cloudflared: not running [3 0]
+`},
+		{"a stopped container whose network is gone is replaced", func(_ *plan.Project, o *plan.Observed, _ *plan.Options) {
+			o.Networks = nil
+			o.Containers[0].State, o.Containers[0].Networks = plan.StateCreated, map[string]string{"mqtunnel_default": ""}
+			o.Containers[1].State = plan.StateExited
+		}, `
+0 create network default: does not exist
+1 copy files mosquitto: not running
+2 start container mosquitto: not running [1 0]
+3 create container cloudflared: not attached to its network as bbbbbbbbbbbb_cloudflared [0]
+4 copy files cloudflared: created [3]
+5 start container cloudflared: created [4]
+6 remove container cloudflared: not attached to its network [5]
+7 rename container cloudflared: replaces the old one as cloudflared [6]
+`},
 		{"a container that never ran joins the network that there is", func(_ *plan.Project, o *plan.Observed, _ *plan.Options) {
 			o.Containers[1].State, o.Containers[1].Networks = plan.StateCreated, map[string]string{"mqtunnel_default": ""}
 		}, `

@@ -101,7 +101,8 @@ func (p *Plan) upService(s Service, o Observed, opt Options, deps []int) {
 		}
 	default:
 		filled := p.add(Step{Op: CopyFiles, Subject: s.Name, Why: "not running", ID: keep.ID, After: gone})
-		p.add(Step{Op: Start, Subject: s.Name, Why: "not running", ID: keep.ID, After: append(gone, renamed, filled)})
+		before := slices.Concat(gone, []int{renamed, filled}, deps)
+		p.add(Step{Op: Start, Subject: s.Name, Why: "not running", ID: keep.ID, After: before})
 	}
 }
 
@@ -253,10 +254,10 @@ func (o Observed) attached(s Service, c Container) bool {
 		if !on {
 			return false
 		}
-		for _, n := range o.Networks {
-			if n.Name == want.Network && id != "" && n.ID != "" && n.ID != id {
-				return false
-			}
+		// None is known of what never ran, and of a network that is outside the project.
+		i := slices.IndexFunc(o.Networks, func(n ObservedNetwork) bool { return n.Name == want.Network })
+		if id != "" && (i < 0 || o.Networks[i].ID != "" && o.Networks[i].ID != id) {
+			return false
 		}
 	}
 	return true
