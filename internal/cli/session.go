@@ -120,7 +120,7 @@ func (s *session) connect(ctx context.Context) error {
 		return err
 	}
 	if _, err := client.Ping(ctx); err != nil {
-		return errors.Join(err, client.Close())
+		return left(errors.Join(err, client.Close()), leftNothing)
 	}
 	s.engine = client
 	return nil
@@ -159,7 +159,7 @@ func (s *session) lock(ctx context.Context) (release func(), err error) {
 		s.show(lifecycle.Notice{Text: "waiting for another mqtunnel at work on this directory: " + holder})
 	})
 	if err != nil {
-		return nil, err
+		return nil, left(err, leftNothing)
 	}
 	release = func() { _ = free() } // the lock ends with the process at the latest
 	s.env = nil

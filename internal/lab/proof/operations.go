@@ -260,8 +260,11 @@ func (p *patient) imported(ctx context.Context) error {
 func (p *patient) stopped(ctx context.Context) error { return p.ensure(ctx, down) }
 
 func (p *patient) newConfiguration(ctx context.Context) error {
+	if err := p.ensure(ctx, running); err != nil {
+		return err
+	}
 	p.round++
-	return errors.Join(p.ensure(ctx, running), p.configure())
+	return p.configure()
 }
 
 func (p *patient) newToken(ctx context.Context) error {
