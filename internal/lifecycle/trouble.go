@@ -57,6 +57,9 @@ const propagation = 20 * time.Second
 func connectorTrouble(d plan.Details, v view, waited time.Duration) trouble {
 	if v.caused {
 		lasting := definite(v.cause.ID) || perhaps(v.cause.ID) && waited > propagation
+		// A connector that has a connection lacks an address for a further one only, as
+		// when one was slow to answer on a busy machine.
+		lasting = lasting && (v.cause.ID != cloudflared.CauseAddressFamily || len(v.connections) == 0)
 		return trouble{saw: v.cause.Sentence, detail: v.cause.Line.Reason(), hint: v.cause.Hint, hopeless: lasting || ended(d)}
 	}
 	t := died(d)

@@ -28,6 +28,7 @@ const (
 	secretWrong  = at + `ERR Register tunnel error from server side error="Unauthorized: Invalid tunnel secret" connIndex=0 event=0 ip=198.41.192.57`
 	tunnelGone   = at + `ERR Register tunnel error from server side error="Unauthorized: Tunnel not found" connIndex=0 event=0 ip=198.41.192.57`
 	tcpTimeout   = at + `ERR Unable to establish connection with Cloudflare edge error="dial tcp 198.41.192.57:7844: i/o timeout" connIndex=0 event=0 ip=198.41.192.57`
+	noAddress    = at + `ERR Unable to establish connection with Cloudflare edge error="there are no free edge addresses left to resolve to" connIndex=1 event=0`
 	shutdown     = at + "INF Initiating graceful shutdown due to signal terminated ..."
 	badToken     = "Provided Tunnel token is not valid."
 	noName       = at + `ERR Request failed error="Unable to reach the origin service. The service may be down or it may not be responding to traffic from cloudflared: dial tcp: lookup mosquitto on 127.0.0.11:53: no such host" connIndex=0 dest=https://m.example.com/mqtt event=0 ip=198.41.192.57 type=ws`
@@ -179,6 +180,8 @@ func TestTroubleOfTheConnector(t *testing.T) {
 		"tunnel not there":         {container(plan.StateRunning, 0, 0), []string{starting, tunnelGone}, propagation + 1, cloudflared.CauseNoTunnel, "", true},
 		"network down":             {container(plan.StateRunning, 0, 0), []string{starting, tcpTimeout}, time.Hour, cloudflared.CauseTCPBlocked, "", false},
 		"network down and stopped": {container(plan.StateExited, 0, 1), []string{starting, tcpTimeout}, 0, cloudflared.CauseTCPBlocked, "", true},
+		"no address":               {container(plan.StateRunning, 0, 0), []string{starting, noAddress}, 0, cloudflared.CauseAddressFamily, "", true},
+		"no address for one more":  {container(plan.StateRunning, 0, 0), []string{starting, registered0, noAddress}, 0, cloudflared.CauseAddressFamily, "", false},
 		"loop":                     {container(plan.StateRestarting, 4, 1), nil, 0, "", "its container ends with exit code 1 and is started again (4 restarts so far)", false},
 		"stopped by hand":          {container(plan.StateExited, 0, 0), []string{shutdown}, 0, "", "its container has ended with exit code 0", true},
 	} {
