@@ -67,9 +67,16 @@ func detach(ctx context.Context, engine *client.Client, name string) error {
 	return nil
 }
 
+// errHeld is a network that no container is on and that the Engine does not let go. Engine
+// 20.10 can keep an endpoint of a container that is gone, when a call that was to attach
+// it was cut off; such a network goes when the Engine is started anew.
+var errHeld = errors.New("the Engine holds an endpoint that belongs to no container")
+
 // removeNetwork removes a network. That it is gone already is no error; the error
-// of one that is in use names the containers on it.
+// of one that is in use names the containers on it, and is errHeld where there are none.
 func removeNetwork(ctx context.Context, engine *client.Client, id string) error {
+	ctx, cancel := context.WithTimeout(ctx, endpointTimeout)
+	defer cancel()
 	return eventually(ctx, func() (done bool, err error) {
 		err = engine.NetworkRemove(ctx, id)
 		if err == nil || errdefs.IsNotFound(err) {
@@ -80,7 +87,7 @@ func removeNetwork(ctx context.Context, engine *client.Client, id string) error 
 			return true, nil
 		}
 		if len(n.Containers) == 0 {
-			return false, err // an endpoint may outlive its container by a moment
+			return false, fmt.Errorf("%w: %w", errHeld, err) // an endpoint may outlive its container by a moment
 		}
 		var names []string
 		for _, c := range n.Containers {
@@ -89,6 +96,9 @@ func removeNetwork(ctx context.Context, engine *client.Client, id string) error 
 		return true, fmt.Errorf("%w; used by %s", err, strings.Join(names, ", "))
 	})
 }
+
+// endpointTimeout is how long an endpoint may outlive its container.
+const endpointTimeout = 10 * time.Second
 
 // removeContainer removes a container. Where somebody else does so already, which
 // the Engine calls a conflict, it returns when the container is gone: only then
@@ -208,11 +218,20 @@ func Sweep(ctx context.Context, engine *client.Client) error {
 			}
 			continue
 		}
-		if err := errors.Join(RemoveProjects(ctx, engine, name), Remove(ctx, engine, name)); err != nil {
+		if err := sweep(ctx, engine, name); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// sweep removes a lab and its projects. A network that the Engine holds stays.
+func sweep(ctx context.Context, engine *client.Client, name string) error {
+	err := errors.Join(RemoveProjects(ctx, engine, name), Remove(ctx, engine, name))
+	if errors.Is(err, errHeld) {
+		return nil
+	}
+	return err
 }
 
 // thisProcess names this process by its number and when it was started, in the
