@@ -76,6 +76,21 @@ func fromTheNetwork(h *house) {
 	}
 }
 
+// connectedAgain ends the faults, and waits for the connections that a connector loses
+// when UDP is silent for longer than QUIC bears: others count on them.
+func (h *house) connectedAgain() {
+	h.t.Helper()
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(h.t.Context()), 2*time.Minute)
+	defer cancel()
+	if err := h.lab.Control.ClearFaults(ctx); err != nil {
+		h.t.Error(err)
+	}
+	all := func(s control.TunnelState) bool { return s.Connections() == edgeConnections }
+	if s, err := h.lab.Control.WaitTunnel(ctx, h.tunnel.TunnelID, all); err != nil {
+		h.t.Errorf("after the faults: %v: %+v", err, s)
+	}
+}
+
 // wayOut looks at the way to the edge while the lab's edge and resolver fail, from
 // the connector's network namespace and from the network.
 func wayOut(h *house) {
@@ -83,11 +98,7 @@ func wayOut(h *house) {
 	v := h.ready.View
 	v.Request.Edge, v.Request.Others = true, true
 	inside := h.id(plan.ServiceConnector)
-	defer func() {
-		if err := h.lab.Control.ClearFaults(context.WithoutCancel(t.Context())); err != nil {
-			t.Error(err)
-		}
-	}()
+	defer h.connectedAgain()
 	const healthy = "true true false; true true true true; true true true true"
 	names := []string{"_v2-origintunneld._tcp.argotunnel.com", "region1.v2.argotunnel.com", "region2.v2.argotunnel.com"}
 	for _, c := range []struct {
