@@ -156,8 +156,7 @@ func onSites[T any](ctx context.Context, b *Bench, name string, items []T, work 
 	if err := b.tryVantage(ctx); err != nil {
 		return err
 	}
-	var mu sync.Mutex
-	next := 0
+	q := queue[T]{items: items}
 	group, ctx := errgroup.WithContext(ctx)
 	for n := range min(sites, len(items)) {
 		group.Go(func() (err error) {
@@ -166,15 +165,8 @@ func onSites[T any](ctx context.Context, b *Bench, name string, items []T, work 
 				return err
 			}
 			defer finish(&err, s.close)
-			for ctx.Err() == nil {
-				mu.Lock()
-				i := next
-				next++
-				mu.Unlock()
-				if i >= len(items) {
-					return nil
-				}
-				if work(ctx, s, items[i]) {
+			for item, more := q.take(); more && ctx.Err() == nil; item, more = q.take() {
+				if work(ctx, s, item) {
 					s.files = nil
 				}
 			}

@@ -105,9 +105,15 @@ func (p *project) out(ctx context.Context, gone, stays string) error {
 // compose runs the real Docker Compose in the project directory, as a person
 // would.
 func (p *project) compose(ctx context.Context, args ...string) error {
+	_, err := p.askCompose(ctx, args...)
+	return err
+}
+
+// askCompose is compose for a command of which the output counts.
+func (p *project) askCompose(ctx context.Context, args ...string) (string, error) {
 	r, err := p.b.run(ctx, command{dir: p.dir, path: p.b.composeProgram(), args: args, env: p.env()})
 	if err == nil && r.code != 0 {
 		err = fmt.Errorf("docker compose %s: exit %d: %s", strings.Join(args, " "), r.code, r.err)
 	}
-	return err
+	return r.out, err
 }

@@ -78,15 +78,6 @@ func (p *patient) asComposed(ctx context.Context) (composed, error) {
 	return c, nil
 }
 
-// askCompose runs a reading command of Docker Compose.
-func (p *patient) askCompose(ctx context.Context, args ...string) (string, error) {
-	r, err := p.b.run(ctx, command{dir: p.dir, path: filepath.Join(p.b.Root, "bin", "docker-compose"), args: args})
-	if err == nil && r.code != 0 {
-		err = fmt.Errorf("docker compose %s: exit %d: %s", strings.Join(args, " "), r.code, r.err)
-	}
-	return r.out, err
-}
-
 // state describes all that there is of the project: containers with what they are
 // made from and what they hold, networks, volumes and files. What is another one in
 // each project or round is left out or compared with what the files say.
@@ -174,7 +165,7 @@ func (p *patient) holdings(ctx context.Context, id string, want map[string]strin
 		dirs[path.Dir(file)] = true
 	}
 	for _, dir := range slices.Sorted(maps.Keys(dirs)) {
-		held, err := p.held(ctx, id, dir)
+		held, err := p.filesIn(ctx, id, dir)
 		if err != nil {
 			return nil, err
 		}
@@ -194,8 +185,8 @@ func (p *patient) holdings(ctx context.Context, id string, want map[string]strin
 // heldFile is a file in a container.
 type heldFile struct{ content, mode string }
 
-// held reads the files of a directory out of a container.
-func (p *patient) held(ctx context.Context, id, dir string) (files map[string]heldFile, err error) {
+// filesIn reads the files of a directory out of a container.
+func (p *patient) filesIn(ctx context.Context, id, dir string) (files map[string]heldFile, err error) {
 	files = map[string]heldFile{}
 	stream, _, err := p.b.Engine.CopyFromContainer(ctx, id, dir)
 	if errdefs.IsNotFound(err) {
